@@ -1,0 +1,78 @@
+"""Weights on disk: one safetensors file a model, the model's config in the file's metadata.
+
+No pickle: a weight file from a stranger cannot run code. Loading is strict, so a file and the code that reads it cannot drift apart.
+"""
+
+import json
+import os
+from dataclasses import asdict
+from pathlib import Path
+from typing import TypeVar
+
+import torch
+from huggingface_hub import hf_hub_download
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import nn
+
+from retsynth import __version__
+
+Model = TypeVar("Model", bound=nn.Module)
+
+
+def save(model: nn.Module, path: str | os.PathLike, **notes: object) -> None:
+    """Write `model` and its config to `path` atomically. `notes` (steps, scores, …) go into the metadata as JSON."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    metadata = {
+        "model": type(model).__name__,
+        "config": json.dumps(asdict(model.config)),
+        "version": __version__,
+        "notes": json.dumps(notes),
+    }
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+    partial = path.with_name(path.name + ".partial")
+    save_file(tensors, partial, metadata)
+    os.replace(partial, path)
+
+
+def load(model_class: type[Model], path: str | os.PathLike, device: torch.device | str = "cpu") -> Model:
+    """Build a `model_class` from the config in `path`, load its weights strictly, return it in eval mode on `device`.
+
+    Raises ValueError where the file is no safetensors file, holds another model, or does not fit the code.
+    """
+    try:
+        with safe_open(path, framework="pt", device="cpu") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}
+    except (SafetensorError, OSError) as error:
+        raise ValueError(f"cannot read weights from {path}: {error}") from error
+    if metadata.get("model") != model_class.__name__:
+        raise ValueError(f"{path} holds {metadata.get('model')!r}, expected {model_class.__name__!r}")
+    try:
+        # the file's values replace every initial one, so the usual initialisation would be work for nothing
+        with torch.device("meta"):
+            model = model_class(model_class.Config(**json.loads(metadata["config"])))
+        model.load_state_dict(tensors, strict=True, assign=True)
+    except (TypeError, KeyError, RuntimeError, json.JSONDecodeError) as error:
+        raise ValueError(f"{path} does not fit {model_class.__name__}: {error}") from error
+    return model.to(device).eval().requires_grad_(False)
+
+
+def notes(path: str | os.PathLike) -> dict:
+    """The notes stored with the weights in `path`: training steps, minutes and the like."""
+    with safe_open(path, framework="pt", device="cpu") as file:
+        return json.loads((file.metadata() or {}).get("notes", "{}"))
+
+
+def locate(source: str | os.PathLike, name: str) -> Path:
+    """The weight file `name` in a local folder, or in the model repository `source` ("owner/name") on the Hugging Face Hub."""
+    folder = Path(source)
+    if folder.is_dir():
+        path = folder / name
+        if not path.is_file():
+            raise ValueError(f"no {name} in {folder}: train it with `python -m train.{Path(name).stem} --data DRIVE --out {path}`")
+        return path
+    if str(source).count("/") != 1:
+        raise ValueError(f"{source!r} is neither a folder nor a Hub repository such as 'owner/name'")
+    return Path(hf_hub_download(str(source), name))

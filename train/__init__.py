@@ -1,0 +1,1 @@
+"""Training, evaluation and benchmarks. Nothing in retsynth/ imports from here."""

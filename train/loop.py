@@ -1,0 +1,168 @@
+"""What every training script needs around its losses: a run folder, resuming, data-parallel gradients, EMA, logs, sample grids.
+
+A run that is killed at any moment goes on from its last checkpoint with the same numbers as if it had not stopped: the random numbers of a
+step depend on (seed, step, rank) alone, and checkpoints are replaced atomically.
+"""
+
+import argparse
+import dataclasses
+import json
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+import torch.distributed as dist
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torchvision.utils import save_image
+from tqdm import tqdm
+
+
+def parse(config_class: type, description: str | None = None):
+    """A frozen config dataclass from the command line: one `--flag` a field; fields without a default are required."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    for field in dataclasses.fields(config_class):
+        required = field.default is dataclasses.MISSING
+        extra = {"required": True} if required else {"default": field.default}
+        parser.add_argument("--" + field.name.replace("_", "-"), type=field.type, help=field.metadata.get("help", " "), **extra)
+    return config_class(**vars(parser.parse_args()))
+
+
+class Run:
+    """One training run. Its folder lies beside the weight file it makes: `--out weights/vae.safetensors` -> weights/vae.run/.
+
+    The folder holds options.json, log.jsonl, state.safetensors (everything to resume from) and samples/*.png. Start it under `torchrun`
+    and each process takes its own random batches while `update` averages their gradients.
+    """
+
+    def __init__(self, config) -> None:
+        self.config = config
+        self.out = Path(config.out)
+        self.folder = self.out.with_suffix(".run")
+        self.world = int(os.environ.get("WORLD_SIZE", 1))
+        self.rank = int(os.environ.get("RANK", 0))
+        self.device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0))) if torch.cuda.is_available() else torch.device("cpu")
+        if self.world > 1 and not dist.is_initialized():
+            dist.init_process_group("nccl" if self.device.type == "cuda" else "gloo")
+        if self.rank == 0:
+            (self.folder / "samples").mkdir(parents=True, exist_ok=True)
+            (self.folder / "options.json").write_text(json.dumps(dataclasses.asdict(config), indent=2, default=str))
+        self.parts: dict[str, nn.Module | Optimizer] = {}
+        self.step = 0
+        self.seconds = 0.0
+
+    def restore(self, **parts: nn.Module | Optimizer) -> None:
+        """Name every module and optimiser that changes during the run; load them where the run folder has a checkpoint."""
+        self.parts = parts
+        path = self.folder / "state.safetensors"
+        if path.exists():
+            with safe_open(path, framework="pt", device="cpu") as file:
+                saved = {name: file.get_tensor(name) for name in file.keys()}
+                progress = json.loads(file.metadata()["progress"])
+            for name, part in parts.items():
+                own = {key.removeprefix(name + "/"): value for key, value in saved.items() if key.startswith(name + "/")}
+                _unflatten_optimiser(part, own) if isinstance(part, Optimizer) else part.load_state_dict(own, strict=True)
+            self.step, self.seconds = progress["step"], progress["seconds"]
+        if self.world > 1:  # every process starts from rank 0's weights
+            for part in parts.values():
+                if isinstance(part, nn.Module):
+                    for tensor in part.state_dict().values():
+                        dist.broadcast(tensor, 0)
+
+    def steps(self) -> Iterator[tuple[int, torch.Generator]]:
+        """Count from where the run stands to `config.steps`, each time with that step's own random generator (on the CPU)."""
+        with tqdm(total=self.config.steps, initial=self.step, desc=self.out.stem, disable=self.rank > 0, mininterval=5) as bar:
+            while self.step < self.config.steps:
+                started = time.monotonic()
+                seed = (self.config.seed * 1_000_003 + self.step) * 4099 + self.rank
+                yield self.step, torch.Generator().manual_seed(seed)
+                self.seconds += time.monotonic() - started
+                self.step += 1
+                if self.step % self.config.save_every == 0 or self.step == self.config.steps:
+                    self.save()
+                bar.update()
+
+    def update(self, optimiser: Optimizer, loss: Tensor, clip: float = 0.0) -> None:
+        """One optimiser step on `loss`, its gradients averaged over all processes; linear warm-up over the first 100 steps."""
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        parameters = [p for group in optimiser.param_groups for p in group["params"] if p.grad is not None]
+        if self.world > 1:
+            flat = torch.cat([p.grad.flatten() for p in parameters])
+            dist.all_reduce(flat)
+            for p, grad in zip(parameters, (flat / self.world).split([p.numel() for p in parameters]), strict=True):
+                p.grad.copy_(grad.view_as(p))
+        if clip:
+            nn.utils.clip_grad_norm_(parameters, clip)
+        for group in optimiser.param_groups:
+            group["lr"] = optimiser.defaults["lr"] * min(1.0, (self.step + 1) / 100)
+        optimiser.step()
+
+    def log(self, **values: Tensor | float) -> None:
+        """Append one line to log.jsonl every `config.log_every` steps."""
+        if self.rank == 0 and self.step % self.config.log_every == 0:
+            line = {"step": self.step, "seconds": round(self.seconds, 1)} | {key: round(float(value), 5) for key, value in values.items()}
+            with open(self.folder / "log.jsonl", "a") as file:
+                file.write(json.dumps(line) + "\n")
+
+    def due(self) -> bool:
+        """Whether this step ends with a sample grid and new weights on disk (every `config.sample_every` steps, and the last)."""
+        ends = (self.step + 1) % self.config.sample_every == 0 or self.step + 1 == self.config.steps
+        return self.rank == 0 and ends
+
+    def grid(self, images: Tensor, columns: int, name: str = "") -> None:
+        """Write (N, C, H, W) in [0, 1] as samples/STEP.png."""
+        save_image(images.clamp(0, 1), self.folder / "samples" / f"{self.step + 1:06d}{name}.png", nrow=columns)
+
+    def save(self) -> None:
+        """Replace the checkpoint. A kill while writing leaves the previous one whole."""
+        if self.rank > 0:
+            return
+        tensors = {}
+        for name, part in self.parts.items():
+            state = _flatten_optimiser(part) if isinstance(part, Optimizer) else part.state_dict()
+            # clones: tied or EMA tensors may share storage, which safetensors refuses
+            tensors |= {f"{name}/{key}": value.detach().cpu().clone().contiguous() for key, value in state.items()}
+        partial = self.folder / "state.partial"
+        save_file(tensors, partial, {"progress": json.dumps({"step": self.step, "seconds": self.seconds})})
+        os.replace(partial, self.folder / "state.safetensors")
+
+    def notes(self) -> dict:
+        """What to store with the weights: the steps and minutes behind them."""
+        return {"steps": self.step + 1, "minutes": round(self.seconds / 60, 1), "processes": self.world}
+
+
+def _flatten_optimiser(optimiser: Optimizer) -> dict[str, Tensor]:
+    state = optimiser.state_dict()["state"]
+    return {f"{index}/{key}": torch.as_tensor(value) for index, entry in state.items() for key, value in entry.items()}
+
+
+def _unflatten_optimiser(optimiser: Optimizer, saved: dict[str, Tensor]) -> None:
+    state: dict[int, dict[str, Tensor]] = {}
+    for name, value in saved.items():
+        index, key = name.split("/")
+        state.setdefault(int(index), {})[key] = value
+    optimiser.load_state_dict({"state": state, "param_groups": optimiser.state_dict()["param_groups"]})
+
+
+class EMA(nn.Module):
+    """An exponential moving average of a model's weights, the ones that are saved; it follows quickly during the first steps."""
+
+    def __init__(self, model: nn.Module, decay: float = 0.998) -> None:
+        super().__init__()
+        self.decay = decay
+        self.model = type(model)(model.config).to(next(model.parameters()).device).eval().requires_grad_(False)
+        self.model.load_state_dict(model.state_dict())
+
+    @torch.no_grad()
+    def update(self, model: nn.Module, step: int) -> None:
+        decay = min(self.decay, (1 + step) / (10 + step))
+        for mine, theirs in zip(self.model.state_dict().values(), model.state_dict().values(), strict=True):
+            if mine.is_floating_point():
+                mine.lerp_(theirs.detach(), 1 - decay)
+            else:
+                mine.copy_(theirs)

@@ -1,0 +1,53 @@
+"""Losses that more than one script uses."""
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.utils.parametrizations import spectral_norm
+
+
+def dice_loss(probability: Tensor, target: Tensor) -> Tensor:
+    """1 - soft Dice of (N, 1, H, W) maps in [0, 1], averaged over the batch. Milletari et al. 2016."""
+    overlap = (probability * target).flatten(1).sum(1)
+    total = probability.flatten(1).sum(1) + target.flatten(1).sum(1)
+    return (1 - (2 * overlap + 1) / (total + 1)).mean()
+
+
+def thin_weight(vessels: Tensor, extra: float = 2.0) -> Tensor:
+    """Per-pixel weights (N, 1, H, W) >= 1 that are 1 + `extra` on vessels under 5 px wide and right beside them.
+
+    Thin vessels are a small share of the pixels and most of the tree; background beside them weighs the same, so they do not grow fat.
+    """
+    eroded = -F.max_pool2d(-vessels, 5, 1, 2)
+    thick = F.max_pool2d(eroded, 5, 1, 2)
+    return 1 + extra * F.max_pool2d(vessels - thick, 3, 1, 1)
+
+
+def vessel_loss(logits: Tensor, target: Tensor) -> Tensor:
+    """Cross-entropy with thin vessels weighed up, plus half a Dice loss: scalar. (N, 1, H, W) each."""
+    cross_entropy = F.binary_cross_entropy_with_logits(logits, target, thin_weight(target))
+    return cross_entropy + 0.5 * dice_loss(logits.sigmoid(), target)
+
+
+class PatchDiscriminator(nn.Module):
+    """70 x 70 PatchGAN of Isola et al. 2017 with spectral norm (Miyato et al. 2018): (N, C, H, W) in [0, 1] -> patch logits and features."""
+
+    def __init__(self, in_channels: int, width: int = 32, layers: int = 3) -> None:
+        super().__init__()
+        channels = [in_channels] + [width * 2**i for i in range(layers)]
+        self.blocks = nn.ModuleList(
+            spectral_norm(nn.Conv2d(a, b, 4, stride=2, padding=1)) for a, b in zip(channels[:-1], channels[1:], strict=True)
+        )
+        self.head = spectral_norm(nn.Conv2d(channels[-1], 1, 3, padding=1))
+
+    def forward(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
+        x = x * 2 - 1
+        features = []
+        for block in self.blocks:
+            x = F.leaky_relu(block(x), 0.2)
+            features.append(x)
+        return self.head(x), features
+
+
+def hinge_discriminator(real: Tensor, fake: Tensor) -> Tensor:
+    """Hinge loss of the discriminator. Lim & Ye 2017, eq. 5."""
+    return F.relu(1 - real).mean() + F.relu(1 + fake).mean()
