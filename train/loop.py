@@ -105,7 +105,7 @@ class Run:
     def log(self, **values: Tensor | float) -> None:
         """Append one line to log.jsonl every `config.log_every` steps."""
         if self.rank == 0 and self.step % self.config.log_every == 0:
-            line = {"step": self.step, "seconds": round(self.seconds, 1)} | {key: round(float(value), 5) for key, value in values.items()}
+            line = {"step": self.step, "seconds": round(self.seconds, 1)} | {key: round(float(torch.as_tensor(value).detach()), 5) for key, value in values.items()}
             with open(self.folder / "log.jsonl", "a") as file:
                 file.write(json.dumps(line) + "\n")
 

