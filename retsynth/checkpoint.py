@@ -75,4 +75,7 @@ def locate(source: str | os.PathLike, name: str) -> Path:
         return path
     if str(source).count("/") != 1:
         raise ValueError(f"{source!r} is neither a folder nor a Hub repository such as 'owner/name'")
-    return Path(hf_hub_download(str(source), name))
+    try:
+        return Path(hf_hub_download(str(source), name))
+    except OSError as error:
+        raise ValueError(f"cannot fetch {name} from the Hub repository {source}: {error}") from error
