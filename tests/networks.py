@@ -1,0 +1,35 @@
+"""What the tests of all networks share."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+
+def seeded(model: nn.Module, seed: int = 0) -> nn.Module:
+    """`model` with every weight and buffer drawn anew, so that no layer starts at zero or as the identity; in eval mode."""
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for tensor in model.state_dict().values():
+            tensor.copy_(torch.randn(tensor.shape, generator=generator) * 0.15)
+    return model.eval()
+
+
+def noise(*shape: int, seed: int = 0) -> Tensor:
+    """Standard normal numbers."""
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+
+
+def uniform(*shape: int, seed: int = 0) -> Tensor:
+    """Numbers in [0, 1)."""
+    return torch.rand(shape, generator=torch.Generator().manual_seed(seed))
+
+
+def dead_parameters(model: nn.Module, loss: Callable[[], Tensor]) -> list[str]:
+    """Names of the parameters that `loss` does not reach. A first step moves the layers that start at zero and block the others."""
+    for step in range(2):
+        model.zero_grad()
+        loss().backward()
+        if step == 0:
+            torch.optim.SGD(model.parameters(), 0.1).step()
+    return [name for name, p in model.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0]

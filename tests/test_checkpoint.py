@@ -1,0 +1,159 @@
+import json
+
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from tests.networks import seeded
+
+from retsynth import __version__, checkpoint
+from retsynth.edsr import EDSR, EDSRConfig
+from retsynth.pix2pix import Pix2Pix, Pix2PixConfig
+from retsynth.vae import ResidualVAE, VAEConfig
+
+TINY = [
+    ResidualVAE(VAEConfig(z_channels=2, width=8)),
+    Pix2Pix(Pix2PixConfig(style_channels=3, width=8, depth=3, fine=4)),
+    EDSR(EDSRConfig(width=8, blocks=1)),
+]
+
+
+@pytest.fixture
+def weights(tmp_path):
+    """A small EDSR on disk."""
+    path = tmp_path / "edsr.safetensors"
+    checkpoint.save(EDSR(EDSRConfig(width=8, blocks=1)), path)
+    return path
+
+
+def rewrite(path, change):
+    """Apply `change(tensors, metadata)` to a weight file."""
+    with safe_open(path, framework="pt") as file:
+        tensors, metadata = {name: file.get_tensor(name) for name in file.keys()}, file.metadata()
+    change(tensors, metadata)
+    save_file(tensors, path, metadata)
+
+
+@pytest.mark.parametrize("model", TINY, ids=lambda model: type(model).__name__)
+def test_round_trip(model, tmp_path):
+    model = seeded(model)
+    path = tmp_path / "folder" / "model.safetensors"
+    checkpoint.save(model, path, steps=7)
+    loaded = checkpoint.load(type(model), path)
+    assert loaded.config == model.config
+    assert not loaded.training and not any(p.requires_grad for p in loaded.parameters())
+    # buffers outside the state dict would stay on the meta device
+    assert not any(tensor.is_meta for tensor in [*loaded.parameters(), *loaded.buffers()])
+    assert loaded.state_dict().keys() == model.state_dict().keys()
+    assert all(torch.equal(a, b) for a, b in zip(loaded.state_dict().values(), model.state_dict().values(), strict=True))
+    assert checkpoint.notes(path) == {"steps": 7}
+
+
+def test_metadata_says_what_the_file_is(weights):
+    with safe_open(weights, framework="pt") as file:
+        metadata = file.metadata()
+    assert (metadata["model"], metadata["version"]) == ("EDSR", __version__)
+    assert json.loads(metadata["config"]) == {"width": 8, "blocks": 1, "residual_scale": 1.0}
+
+
+def test_another_models_file(weights):
+    with pytest.raises(ValueError, match="holds 'EDSR', expected 'ResidualVAE'"):
+        checkpoint.load(ResidualVAE, weights)
+
+
+def missing_key(tensors, metadata):
+    del tensors["head.weight"]
+
+
+def extra_key(tensors, metadata):
+    tensors["surprise"] = torch.zeros(1)
+
+
+def wrong_shape(tensors, metadata):
+    tensors["head.weight"] = torch.zeros(1, 2, 3)
+
+
+def unknown_option(tensors, metadata):
+    metadata["config"] = json.dumps({"breadth": 8})
+
+
+def broken_config(tensors, metadata):
+    metadata["config"] = "{"
+
+
+def no_config(tensors, metadata):
+    del metadata["config"]
+
+
+@pytest.mark.parametrize("change", [missing_key, extra_key, wrong_shape, unknown_option, broken_config, no_config])
+def test_a_file_that_does_not_fit_the_code(weights, change):
+    rewrite(weights, change)
+    with pytest.raises(ValueError, match="edsr.safetensors does not fit EDSR"):
+        checkpoint.load(EDSR, weights)
+
+
+def test_a_file_without_metadata(weights):
+    save_file({"x": torch.zeros(1)}, weights)
+    with pytest.raises(ValueError, match="holds None, expected 'EDSR'"):
+        checkpoint.load(EDSR, weights)
+
+
+def truncated(path):
+    path.write_bytes(path.read_bytes()[:-9])
+
+
+def empty(path):
+    path.write_bytes(b"")
+
+
+def text(path):
+    path.write_text("not weights, however long this may be")
+
+
+def pickled(path):
+    torch.save(EDSR(EDSRConfig(width=8, blocks=1)).state_dict(), path)
+
+
+@pytest.mark.parametrize("spoil", [truncated, empty, text, pickled, lambda path: path.unlink()])
+def test_not_a_safetensors_file(weights, spoil):
+    spoil(weights)
+    with pytest.raises(ValueError, match="cannot read weights from .*edsr.safetensors"):
+        checkpoint.load(EDSR, weights)
+
+
+def test_a_failed_save_leaves_the_old_file_whole(weights, monkeypatch):
+    before = weights.read_bytes()
+
+    def fail_halfway(tensors, path, metadata):
+        path.write_bytes(before[:100])
+        raise OSError("disk full")
+
+    monkeypatch.setattr(checkpoint, "save_file", fail_halfway)
+    with pytest.raises(OSError, match="disk full"):
+        checkpoint.save(EDSR(EDSRConfig(width=16, blocks=1)), weights)
+    assert weights.read_bytes() == before
+
+
+def test_locate_in_a_folder(weights):
+    assert checkpoint.locate(weights.parent, weights.name) == weights
+    with pytest.raises(ValueError, match="no vae.safetensors in .*python -m train.vae --data"):
+        checkpoint.locate(weights.parent, "vae.safetensors")
+
+
+def test_locate_on_the_hub(weights, monkeypatch):
+    asked = []
+    monkeypatch.setattr(checkpoint, "hf_hub_download", lambda *question: asked.append(question) or str(weights))
+    assert checkpoint.locate("someone/retsynth", "edsr.safetensors") == weights
+    assert asked == [("someone/retsynth", "edsr.safetensors")]
+
+
+@pytest.mark.parametrize("source", ["nowhere", "a/b/c"])
+def test_locate_nowhere(source):
+    with pytest.raises(ValueError, match="neither a folder nor a Hub repository"):
+        checkpoint.locate(source, "edsr.safetensors")
+
+
+def test_a_hub_that_cannot_be_reached_says_so(monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    with pytest.raises(ValueError, match="someone/retsynth"):
+        checkpoint.locate("someone/retsynth", "edsr.safetensors")
