@@ -29,7 +29,10 @@ def vessel_loss(logits: Tensor, target: Tensor) -> Tensor:
 
 
 class PatchDiscriminator(nn.Module):
-    """70 x 70 PatchGAN of Isola et al. 2017 with spectral norm (Miyato et al. 2018): (N, C, H, W) in [0, 1] -> patch logits and features."""
+    """PatchGAN (Isola et al. 2017) with spectral norm (Miyato et al. 2018): (N, C, H, W) in [0, 1] -> patch logits and features.
+
+    With three layers each logit sees 38 x 38 pixels.
+    """
 
     def __init__(self, in_channels: int, width: int = 32, layers: int = 3) -> None:
         super().__init__()
