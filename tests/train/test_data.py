@@ -1,0 +1,111 @@
+import math
+
+import pytest
+import torch
+
+from train.data import field_of_view, random_grid, random_maps, read_drive, warp
+
+
+def generator(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+@pytest.fixture(scope="module")
+def training(tiny_drive):
+    return read_drive(tiny_drive, "training", size=256)
+
+
+def test_read_drive(training):
+    assert training.names == ["21", "22", "23", "24"]
+    assert training.fundus.shape == (4, 3, 256, 256)
+    assert training.vessels.shape == training.fov.shape == (4, 1, 256, 256)
+    for images in training[1:]:
+        assert images.dtype == torch.float32
+        assert images.min() == 0 and 0.5 < images.max() <= 1
+    # vessels lie inside the field of view and darken the photograph: the three belong together
+    assert (training.vessels * (1 - training.fov)).mean() < 1e-3
+    inside = training.fov > 0.99
+    vessels, background = ((training.fundus.mean(1, keepdim=True))[inside & part] for part in (training.vessels > 0.9, training.vessels < 0.1))
+    assert vessels.mean() < background.mean() - 0.05
+
+
+def test_the_crop_is_the_square_around_the_field_of_view(training):
+    for fov in training.fov:
+        assert abs(fov - field_of_view(256)).mean() < 0.01
+
+
+def test_the_second_observer_differs(tiny_drive):
+    first, second = (read_drive(tiny_drive, "test", size=256, observer=observer).vessels for observer in (1, 2))
+    assert first.shape == second.shape
+    assert not torch.equal(first, second)
+
+
+@pytest.mark.parametrize("half", ["training", "validation"])
+def test_not_drive(tmp_path, half):
+    with pytest.raises(ValueError, match="no DRIVE images in .*--data takes the folder that holds training/ and test/"):
+        read_drive(tmp_path, half)
+
+
+@pytest.mark.parametrize("size", [64, 65])
+def test_field_of_view_is_a_centred_disc(size):
+    fov = field_of_view(size)
+    assert set(fov.unique().tolist()) == {0.0, 1.0}
+    assert fov.sum().item() == pytest.approx(math.pi * (size / 2 - 1) ** 2, rel=0.02)
+    assert torch.equal(fov, fov.flip(1)) and torch.equal(fov, fov.mT)
+    assert fov[:, 0].sum() == 0
+
+
+def test_without_rotation_a_grid_is_the_identity_or_a_mirror():
+    images = torch.rand(8, 1, 16, 16, generator=generator())
+    warped = warp(images, random_grid(8, generator(), degrees=0, zoom=(1, 1), size=16))
+    seen = set()
+    for image, result in zip(images, warped, strict=True):
+        mirrors = {(): image, (1,): image.flip(1), (2,): image.flip(2), (1, 2): image.flip(1, 2)}
+        match = [axes for axes, mirror in mirrors.items() if torch.allclose(mirror, result, atol=1e-5)]
+        assert len(match) == 1
+        seen.add(match[0])
+    assert len(seen) > 2
+
+
+def test_rotation_and_mirrors_leave_circles_alone():
+    axis = torch.linspace(-1, 1, 64)
+    rings = (8 * (axis[:, None] ** 2 + axis[None] ** 2)).cos().expand(6, 1, 64, 64)
+    warped = warp(rings, random_grid(6, generator(), degrees=180, zoom=(1, 1), size=64))
+    assert ((warped - rings) * field_of_view(64)).abs().max() < 0.05
+
+
+def test_zoom_enlarges_and_shift_moves():
+    disc = field_of_view(64).expand(16, 1, 64, 64)
+    half = torch.nn.functional.pad(field_of_view(32), (16, 16, 16, 16)).expand(16, 1, 64, 64)
+    grown = warp(half, random_grid(16, generator(), degrees=180, zoom=(2, 2), size=64))
+    assert ((grown > 0.5).float() - disc).abs().mean() < 0.04
+    moved = warp(half, random_grid(16, generator(), degrees=0, zoom=(1, 1), shift=0.25, size=64))
+    assert moved.sum((1, 2, 3)).sub(half[0].sum()).abs().max() < 1
+    column = (moved.sum(2) * (torch.arange(64) - 31.5)).sum((1, 2)) / half[0].sum()
+    assert 4 < column.abs().max() <= 8  # 0.25 half-widths of 32 pixels
+
+
+def test_window_samples_a_crop_of_that_side():
+    ramp = torch.linspace(-1, 1, 128).expand(16, 1, 128, 128)
+    crops = warp(ramp, random_grid(16, generator(), degrees=0, zoom=(1, 1), window=0.25, size=32))
+    slope = (crops[..., 1:] - crops[..., :-1]).abs()
+    torch.testing.assert_close(slope, torch.full_like(slope, 2 / 127), atol=1e-4, rtol=0)
+    assert crops.mean((1, 2, 3)).std() > 0.2  # from all over the image
+
+
+def test_elastic_warps_bend_the_middle_and_not_the_corners():
+    still, bent = (random_grid(4, generator(), degrees=0, zoom=(1, 1), elastic=elastic, size=64) for elastic in (1e-9, 0.05))
+    difference = (bent - still).norm(dim=-1)
+    assert difference[:, 24:40, 24:40].mean() > 0.02
+    assert difference[:, 0, 0].max() < 1e-6
+
+
+def test_random_maps_are_binary_seeded_and_as_dense_as_the_originals(tiny_drive):
+    vessels = read_drive(tiny_drive, "training", size=512).vessels
+    warping = {"degrees": 180, "zoom": (1.0, 1.0), "elastic": 0.03, "size": 256}
+    maps = random_maps(vessels, 6, generator(1), **warping)
+    assert maps.shape == (6, 1, 256, 256)
+    assert set(maps.unique().tolist()) == {0.0, 1.0}
+    assert torch.equal(maps, random_maps(vessels, 6, generator(1), **warping))
+    assert not torch.equal(maps, random_maps(vessels, 6, generator(2), **warping))
+    assert maps.mean().item() == pytest.approx(vessels.mean().item(), rel=0.15)

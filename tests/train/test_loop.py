@@ -1,0 +1,170 @@
+import json
+from dataclasses import dataclass
+
+import pytest
+import torch
+from PIL import Image
+from tests.networks import noise, seeded
+from torch import nn
+from torch.optim import Adam
+
+from retsynth.edsr import EDSR, EDSRConfig
+from train import loop
+from train.loop import EMA, Run, parse
+
+TINY = EDSRConfig(width=8, blocks=1)
+
+
+@dataclass(frozen=True)
+class Config:
+    data: str
+    out: str = "model.safetensors"
+    steps: int = 6
+    lr: float = 0.1
+    seed: int = 3
+    log_every: int = 2
+    save_every: int = 2
+    sample_every: int = 4
+
+
+@pytest.fixture
+def config(tmp_path):
+    return Config(data="", out=str(tmp_path / "model.safetensors"))
+
+
+def train(config, stop=None):
+    """A few steps of a regression on random numbers; `stop` leaves the loop in the middle of that step, as a kill would."""
+    run = Run(config)
+    torch.manual_seed(config.seed)
+    model = nn.Linear(4, 2)
+    optimiser = Adam(model.parameters(), config.lr)
+    run.restore(model=model, optimiser=optimiser)
+    for step, generator in run.steps():
+        x = torch.randn(8, 4, generator=generator)
+        loss = (model(x) - x[:, :2]).square().mean()
+        run.update(optimiser, loss)
+        run.log(loss=loss)
+        if step == stop:
+            break
+    return run, model, optimiser
+
+
+def test_flags_are_the_fields_of_the_config(monkeypatch):
+    monkeypatch.setattr("sys.argv", ["train", "--data", "there", "--save-every", "7", "--lr", "1e-3"])
+    assert parse(Config) == Config(data="there", save_every=7, lr=1e-3)
+
+
+@pytest.mark.parametrize("flags, complaint", [([], "--data"), (["--data", "x", "--steps", "many"], "--steps"), (["--data", "x", "--no", "1"], "--no")])
+def test_bad_flags_are_named(monkeypatch, capsys, flags, complaint):
+    monkeypatch.setattr("sys.argv", ["train", *flags])
+    with pytest.raises(SystemExit) as stop:
+        parse(Config)
+    assert stop.value.code == 2
+    assert complaint in capsys.readouterr().err
+
+
+def test_options_are_saved_beside_the_run(config, tmp_path):
+    Run(config)
+    assert json.loads((tmp_path / "model.run" / "options.json").read_text()) == {**vars(config)}
+
+
+@pytest.mark.parametrize("stop", [1, 2, 3, 5])
+def test_an_interrupted_run_ends_like_an_unbroken_one(tmp_path, stop):
+    _, whole, _ = train(Config("", str(tmp_path / "whole.safetensors")))
+    broken = Config("", str(tmp_path / "broken.safetensors"))
+    train(broken, stop)
+    run, resumed, _ = train(broken)
+    assert run.step == 6
+    assert torch.equal(whole.weight, resumed.weight)
+
+
+def test_a_finished_run_goes_on_when_asked_for_more_steps(tmp_path):
+    long, short = Config("", str(tmp_path / "long.safetensors"), steps=9), Config("", str(tmp_path / "short.safetensors"), steps=5)
+    _, whole, _ = train(long)
+    train(short)
+    _, extended, _ = train(Config("", short.out, steps=9))
+    assert torch.equal(whole.weight, extended.weight)
+
+
+def test_a_kill_while_saving_leaves_the_previous_checkpoint(config, monkeypatch):
+    train(config, stop=3)
+    state = (Run(config).folder / "state.safetensors").read_bytes()
+
+    def write_half(tensors, path, metadata):
+        path.write_bytes(state[:50])
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(loop, "save_file", write_half)
+        train(config)
+    assert (Run(config).folder / "state.safetensors").read_bytes() == state
+    run, _, _ = train(config)
+    assert run.step == 6
+
+
+def test_random_numbers_depend_on_seed_step_and_rank(tmp_path, monkeypatch):
+    def draws(seed, rank):
+        monkeypatch.setenv("RANK", str(rank))
+        run = Run(Config("", str(tmp_path / "model.safetensors"), seed=seed, save_every=100))
+        run.save = lambda: None
+        return [torch.randn(1, generator=generator).item() for _, generator in run.steps()]
+
+    (tmp_path / "model.run").mkdir()
+    assert draws(0, 0) == draws(0, 0)
+    everything = draws(0, 0) + draws(0, 1) + draws(1, 0)
+    assert len(set(everything)) == len(everything)
+
+
+def test_update_warms_up_and_clips(config):
+    run = Run(config)
+    weight = nn.Parameter(torch.zeros(3))
+    optimiser = torch.optim.SGD([weight], 0.5)
+    run.step = 9
+    run.update(optimiser, (weight * torch.tensor([3.0, 4.0, 0.0])).sum(), clip=1.0)
+    # gradient (3, 4, 0) has norm 5; at the tenth of 100 warm-up steps the rate is a tenth
+    torch.testing.assert_close(weight.data, -0.05 * torch.tensor([0.6, 0.8, 0.0]))
+    run.step = 500
+    run.update(optimiser, weight.sum())
+    assert optimiser.param_groups[0]["lr"] == 0.5
+
+
+def test_log_lines(config):
+    run, _, _ = train(config)
+    lines = [json.loads(line) for line in (run.folder / "log.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == [0, 2, 4]
+    assert all(line.keys() == {"step", "seconds", "loss"} for line in lines)
+
+
+def test_sample_grids_and_when_they_are_due(config):
+    run = Run(config)
+    due = []
+    for step, _ in run.steps():
+        if run.due():
+            due.append(step)
+            run.grid(torch.rand(4, 3, 8, 8), columns=2)
+    assert due == [3, 5]
+    images = sorted((run.folder / "samples").iterdir())
+    assert [image.name for image in images] == ["000004.png", "000006.png"]
+    assert Image.open(images[0]).size == (2 * 8 + 3 * 2, 2 * 8 + 3 * 2)
+
+
+def test_notes_count_the_step_in_progress(config):
+    run = Run(config)
+    for step, _ in run.steps():
+        if run.due():
+            assert run.notes()["steps"] == step + 1
+    assert run.notes()["processes"] == 1
+
+
+def test_ema_follows_its_equation():
+    model = seeded(EDSR(TINY))
+    ema = EMA(model, decay=0.9)
+    assert all(torch.equal(a, b) for a, b in zip(ema.model.state_dict().values(), model.state_dict().values(), strict=True))
+    expected = model.head.bias.clone()
+    for step in range(200):
+        model.head.bias.data = noise(8, seed=step)
+        ema.update(model, step)
+        decay = min(0.9, (1 + step) / (10 + step))
+        expected = decay * expected + (1 - decay) * model.head.bias
+    torch.testing.assert_close(ema.model.head.bias, expected)
+    assert not any(p.requires_grad for p in ema.model.parameters())

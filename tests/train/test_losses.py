@@ -1,0 +1,45 @@
+import pytest
+import torch
+from sklearn.metrics import f1_score
+from tests.networks import noise, uniform
+
+from train.losses import PatchDiscriminator, dice_loss, hinge_discriminator, thin_weight, vessel_loss
+
+
+def test_dice_is_the_f1_score_of_binary_maps():
+    a, b = (uniform(1, 1, 64, 64, seed=seed) > 0.7 for seed in (0, 1))
+    assert 1 - dice_loss(a.float(), b.float()).item() == pytest.approx(f1_score(b.flatten(), a.flatten()), abs=1e-3)
+    assert dice_loss(a.float(), a.float()) == 0
+
+
+def test_thin_vessels_weigh_more():
+    vessels = torch.zeros(1, 1, 64, 64)
+    vessels[..., 10, 4:60] = 1  # one pixel wide
+    vessels[..., 30:39, 4:60] = 1  # nine
+    weight = thin_weight(vessels, extra=2.0)
+    assert weight.min() == 1 and weight.max() == 3
+    assert (weight[..., 9:12, 10:50] == 3).all()  # the vessel and what lies right beside it
+    assert (weight[..., 29:40, 10:50] == 1).all()
+
+
+def test_vessel_loss_falls_as_the_map_gets_better():
+    target = (uniform(2, 1, 32, 32) > 0.8).float()
+    good, blank, wrong = (vessel_loss(logits, target) for logits in (8 * (2 * target - 1), torch.full_like(target, -2.0), 8 * (1 - 2 * target)))
+    assert good < 0.01 < blank < wrong
+
+
+def test_hinge():
+    real, fake = torch.tensor([2.0, 0.5]), torch.tensor([-3.0, 0.0])
+    assert hinge_discriminator(real, fake).item() == pytest.approx((0 + 0.5) / 2 + (0 + 1) / 2)
+
+
+def test_patch_discriminator_sees_patches():
+    torch.manual_seed(0)
+    discriminator = PatchDiscriminator(2, width=8).eval()
+    x = noise(1, 2, 128, 128).requires_grad_()
+    logits, features = discriminator(x)
+    assert logits.shape == (1, 1, 16, 16)
+    assert [f.shape[1:] for f in features] == [(8, 64, 64), (16, 32, 32), (32, 16, 16)]
+    logits[0, 0, 8, 8].backward()
+    rows = x.grad.abs().sum((0, 1, 3)).nonzero()
+    assert rows[-1] - rows[0] + 1 == 38
