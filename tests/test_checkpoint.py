@@ -4,12 +4,12 @@ import pytest
 import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
-from tests.networks import seeded
 
 from retsynth import __version__, checkpoint
 from retsynth.edsr import EDSR, EDSRConfig
 from retsynth.pix2pix import Pix2Pix, Pix2PixConfig
 from retsynth.vae import ResidualVAE, VAEConfig
+from tests.networks import seeded
 
 TINY = [
     ResidualVAE(VAEConfig(z_channels=2, width=8)),

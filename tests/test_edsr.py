@@ -1,8 +1,8 @@
 import pytest
 import torch
-from tests.networks import dead_parameters, seeded, uniform
 
 from retsynth.edsr import EDSR, EDSRConfig
+from tests.networks import dead_parameters, seeded, uniform
 
 TINY = EDSRConfig(width=8, blocks=2)
 

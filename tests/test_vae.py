@@ -1,9 +1,9 @@
 import torch
-from tests.networks import dead_parameters, noise, seeded, uniform
 from torch.distributions import Normal, kl_divergence
 
 from retsynth import vae
 from retsynth.vae import ResidualVAE, VAEConfig
+from tests.networks import dead_parameters, noise, seeded, uniform
 
 TINY = VAEConfig(z_channels=2, width=8)
 
@@ -56,5 +56,7 @@ def test_pinned_output():
     model = seeded(ResidualVAE(TINY))
     logits = model.decode(noise(1, 2, 4, 4)).flatten()[::128]
     mu = model.encode(uniform(1, 1, 32, 32))[0].flatten()[::4]
-    torch.testing.assert_close(logits, torch.tensor([-0.0723, -0.1217, 0.0022, -0.1462, -0.0919, -0.1402, -0.1355, -0.1070]), atol=1e-3, rtol=0)
+    torch.testing.assert_close(
+        logits, torch.tensor([-0.0723, -0.1217, 0.0022, -0.1462, -0.0919, -0.1402, -0.1355, -0.1070]), atol=1e-3, rtol=0
+    )
     torch.testing.assert_close(mu, torch.tensor([-0.1439, 0.0113, -0.0161, -0.1215, -0.1120, -0.1796, -0.1100, -0.0120]), atol=1e-3, rtol=0)

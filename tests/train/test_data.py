@@ -25,7 +25,9 @@ def test_read_drive(training):
     # vessels lie inside the field of view and darken the photograph: the three belong together
     assert (training.vessels * (1 - training.fov)).mean() < 1e-3
     inside = training.fov > 0.99
-    vessels, background = ((training.fundus.mean(1, keepdim=True))[inside & part] for part in (training.vessels > 0.9, training.vessels < 0.1))
+    vessels, background = (
+        (training.fundus.mean(1, keepdim=True))[inside & part] for part in (training.vessels > 0.9, training.vessels < 0.1)
+    )
     assert vessels.mean() < background.mean() - 0.05
 
 

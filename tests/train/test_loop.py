@@ -4,11 +4,11 @@ from dataclasses import dataclass
 import pytest
 import torch
 from PIL import Image
-from tests.networks import noise, seeded
 from torch import nn
 from torch.optim import Adam
 
 from retsynth.edsr import EDSR, EDSRConfig
+from tests.networks import noise, seeded
 from train import loop
 from train.loop import EMA, Run, parse
 
@@ -54,7 +54,9 @@ def test_flags_are_the_fields_of_the_config(monkeypatch):
     assert parse(Config) == Config(data="there", save_every=7, lr=1e-3)
 
 
-@pytest.mark.parametrize("flags, complaint", [([], "--data"), (["--data", "x", "--steps", "many"], "--steps"), (["--data", "x", "--no", "1"], "--no")])
+@pytest.mark.parametrize(
+    "flags, complaint", [([], "--data"), (["--data", "x", "--steps", "many"], "--steps"), (["--data", "x", "--no", "1"], "--no")]
+)
 def test_bad_flags_are_named(monkeypatch, capsys, flags, complaint):
     monkeypatch.setattr("sys.argv", ["train", *flags])
     with pytest.raises(SystemExit) as stop:

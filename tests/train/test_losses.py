@@ -1,8 +1,8 @@
 import pytest
 import torch
 from sklearn.metrics import f1_score
-from tests.networks import noise, uniform
 
+from tests.networks import noise, uniform
 from train.losses import PatchDiscriminator, dice_loss, hinge_discriminator, thin_weight, vessel_loss
 
 
@@ -24,7 +24,9 @@ def test_thin_vessels_weigh_more():
 
 def test_vessel_loss_falls_as_the_map_gets_better():
     target = (uniform(2, 1, 32, 32) > 0.8).float()
-    good, blank, wrong = (vessel_loss(logits, target) for logits in (8 * (2 * target - 1), torch.full_like(target, -2.0), 8 * (1 - 2 * target)))
+    good, blank, wrong = (
+        vessel_loss(logits, target) for logits in (8 * (2 * target - 1), torch.full_like(target, -2.0), 8 * (1 - 2 * target))
+    )
     assert good < 0.01 < blank < wrong
 
 
