@@ -215,12 +215,12 @@ def main(config: Config) -> None:
         if run.due():
             fit_style_law(ema.model, Drive(plain.names, *(x.to(run.device) for x in plain[1:])))
             with torch.no_grad():
-                maps, fovs = ((x[:6] > 0.5).float().to(run.device) for x in (plain.vessels, plain.fov))
+                six = torch.arange(6) % len(plain.names)
+                maps, fovs = ((x[six] > 0.5).float().to(run.device) for x in (plain.vessels, plain.fov))
                 own = ema.model.encode_style(plain.fundus[:3].to(run.device), fovs[:3])
                 other = ema.model.draw_style(codes)[3:]
-                images = [
-                    ema.model(v[None], f[None], s[None], n[None]) for v, f, s, n in zip(maps, fovs, torch.cat((own, other)), fixed, strict=True)
-                ]
+                each = zip(maps, fovs, torch.cat((own, other)), fixed, strict=True)
+                images = [ema.model(v[None], f[None], s[None], n[None]) for v, f, s, n in each]
             run.grid(torch.cat((plain.fundus[:3].to(run.device), *images)).cpu(), columns=3)
             checkpoint.save(ema.model, config.out, **run.notes())
 
