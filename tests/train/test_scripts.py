@@ -1,0 +1,68 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from tests.train import tiny
+
+HERE = Path(__file__).parent
+ROOT = HERE.parents[1]
+
+
+def python(*arguments: object) -> subprocess.CompletedProcess:
+    """Run Python in the repository's root with one thread, as the tests themselves do: sums then come out the same to the last bit."""
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": str(torch.get_num_threads())}
+    return subprocess.run([sys.executable, *map(str, arguments)], cwd=ROOT, env=environment, capture_output=True, text=True)
+
+
+def weights(folder: Path, script: str) -> dict[str, torch.Tensor]:
+    return load_file(folder / f"{script}.safetensors")
+
+
+@pytest.fixture(scope="module")
+def unbroken(tiny_drive, tmp_path_factory):
+    """A folder with the result of every script, run from start to end."""
+    folder = tmp_path_factory.mktemp("unbroken")
+    for script in tiny.OPTIONS:
+        tiny.train(script, tiny_drive, folder)
+    return folder
+
+
+@pytest.mark.parametrize("script", tiny.OPTIONS)
+def test_a_run_leaves_weights_options_log_and_samples(unbroken, script):
+    folder = unbroken / f"{script}.run"
+    lines = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == list(range(tiny.STEPS))
+    assert all(torch.isfinite(torch.tensor(list(line.values()))).all() for line in lines)
+    assert json.loads((folder / "options.json").read_text())["steps"] == tiny.STEPS
+    assert {image.name[:6] for image in (folder / "samples").iterdir()} == {"000002", "000004"}
+    assert all(tensor.isfinite().all() for tensor in weights(unbroken, script).values())
+
+
+@pytest.mark.parametrize("script", tiny.OPTIONS)
+def test_a_killed_run_goes_on_to_the_same_weights(unbroken, tiny_drive, tmp_path, script):
+    flags = [f"--{name.replace('_', '-')}={value}" for name, value in tiny.options(script, tiny_drive, tmp_path).items()]
+    killed = python(HERE / "killed.py", tiny.KILLED_AT[script], script, *flags)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    steps = [json.loads(line)["step"] for line in (tmp_path / f"{script}.run" / "log.jsonl").read_text().splitlines()]
+    assert steps == [0, 1, 2]  # killed in the fourth step, one after the checkpoint
+    tiny.train(script, tiny_drive, tmp_path)
+    expected, resumed = weights(unbroken, script), weights(tmp_path, script)
+    assert expected.keys() == resumed.keys()
+    assert [name for name in expected if not torch.equal(expected[name], resumed[name])] == []
+
+
+def test_two_processes_train_every_script_in_step(unbroken, tiny_drive, tmp_path):
+    run = python("-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", HERE / "two_processes.py", tiny_drive, tmp_path)
+    assert run.returncode == 0, run.stderr
+    for script in tiny.OPTIONS:
+        steps = [json.loads(line)["step"] for line in (tmp_path / f"{script}.run" / "log.jsonl").read_text().splitlines()]
+        assert steps == list(range(tiny.STEPS))  # written by one process only
+        one, two = weights(unbroken, script), weights(tmp_path, script)
+        assert any(not torch.equal(one[name], two[name]) for name in one)  # the second process brought batches of its own
