@@ -1,0 +1,78 @@
+import pytest
+import torch
+
+from retsynth.pix2pix import Pix2Pix, Pix2PixConfig
+from tests.networks import dead_parameters, noise, seeded, uniform
+from train.data import field_of_view
+
+TINY = Pix2PixConfig(style_channels=3, width=8, depth=3, fine=4)
+
+
+@pytest.fixture
+def model():
+    return seeded(Pix2Pix(TINY))
+
+
+@pytest.fixture
+def inputs():
+    """Vessels, field of view, style and noise of two images."""
+    vessels = (uniform(2, 1, 32, 32) > 0.8).float()
+    return {"vessels": vessels, "fov": field_of_view(32).expand(2, 1, 32, 32), "style": noise(2, 3), "noise": noise(2, 1, 32, 32, seed=1)}
+
+
+def test_shape_range_and_black_surround(model, inputs):
+    fundus = model(**inputs)
+    assert fundus.shape == (2, 3, 32, 32)
+    assert fundus.min() >= 0 and fundus.max() <= 1
+    outside = inputs["fov"].expand_as(fundus) == 0
+    assert (fundus[outside] == 0).all() and (fundus[~outside] > 0).all()
+
+
+@pytest.mark.parametrize("name", ["vessels", "style", "noise"])
+def test_every_input_shows_in_the_image(model, inputs, name):
+    other = model(**inputs | {name: inputs[name].flip(0)})
+    assert (other - model(**inputs)).abs().mean() > 1e-3
+
+
+def test_an_image_does_not_depend_on_its_batch(model, inputs):
+    together = model(**inputs)
+    alone = model(**{name: value[1:] for name, value in inputs.items()})
+    torch.testing.assert_close(alone, together[1:], atol=1e-5, rtol=0)
+
+
+def test_a_style_ignores_what_lies_outside_the_field_of_view(model, inputs):
+    fundus, fov = uniform(2, 3, 32, 32), inputs["fov"]
+    style = model.encode_style(fundus, fov)
+    assert style.shape == (2, 3)
+    assert torch.equal(style, model.encode_style(fundus + 5 * (1 - fov), fov))
+    assert not torch.allclose(style, model.encode_style(fundus * 0.5, fov))
+
+
+def test_drawn_styles_follow_the_law(model):
+    model.style_mean.copy_(torch.tensor([5.0, -1.0, 0.0]))
+    model.style_factor.copy_(torch.tensor([[1.0, 0.0, 0.0], [0.8, 0.6, 0.0], [0.0, 0.0, 2.0]]))
+    assert torch.equal(model.draw_style(torch.zeros(1, 3))[0], model.style_mean)
+    styles = model.draw_style(noise(20_000, 3))
+    variance = 0.9205  # of N(0, 1) clamped to [-2, 2]
+    covariance = torch.tensor([[1.0, 0.8, 0.0], [0.8, 1.0, 0.0], [0.0, 0.0, 4.0]])
+    torch.testing.assert_close(styles.mean(0), model.style_mean, atol=0.05, rtol=0)
+    torch.testing.assert_close(torch.cov(styles.T) / variance, covariance, atol=0.1, rtol=0)
+    assert torch.equal(model.draw_style(torch.full((1, 3), 50.0)), model.draw_style(torch.full((1, 3), 2.0)))
+
+
+def test_every_parameter_receives_a_gradient(inputs):
+    model = Pix2Pix(TINY)
+    target = uniform(2, 3, 32, 32)
+
+    def loss():
+        mu, logvar = model.style_encoder(target, inputs["fov"])
+        return (model(**inputs | {"style": mu + logvar}) - target).square().sum()
+
+    assert dead_parameters(model, loss) == []
+
+
+def test_pinned_output(model, inputs):
+    row = torch.tensor([[0.0, 0.4050, 0.4132, 0.3845], [0.0, 0.5394, 0.4556, 0.5732], [0.0, 0.4588, 0.4537, 0.5160]])
+    torch.testing.assert_close(model(**inputs)[0, :, 16, ::8], row, atol=1e-3, rtol=0)
+    style = model.encode_style(uniform(1, 3, 32, 32), inputs["fov"][:1])
+    torch.testing.assert_close(style, torch.tensor([[5.7820, 5.1950, 7.9239]]), atol=1e-3, rtol=0)
