@@ -14,7 +14,7 @@ SIZE = 512
 
 
 def grow_vessel_tree(seed: int) -> np.ndarray:
-    """A vessel map, (512, 512) bool: branches that leave a disc at the side, bend around the macula, fork, taper and end in the field of view.
+    """A vessel map, (512, 512) bool: branches that leave a disc at the side, bend around the macula, fork and taper.
 
     Its statistics are near DRIVE's (density 0.12, calibre 3.1 px, skeleton 8,100 px), one connected tree.
     """

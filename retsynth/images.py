@@ -1,0 +1,330 @@
+"""Bytes from outside -> checked arrays -> tensors, and back; nowhere else.
+
+Whatever a person may hand over (a phone photograph, a scan, a drawing in any colour, half a file) is either read as they would expect,
+or answered with a ValueError whose one sentence says what is wrong and what would do. No sentence contains a path.
+"""
+
+import io
+import os
+import warnings
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+import torch
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
+from PIL.PngImagePlugin import PngInfo
+from scipy import ndimage
+from skimage.filters import threshold_otsu
+from skimage.morphology import convex_hull_image, skeletonize
+from torch import Tensor
+
+from retsynth import __version__
+
+SIZE = 512  # px, the side of every map and fundus image inside the pipeline
+MIN_SIDE = 16  # px, below which nothing can be recognised
+MAX_PIXELS = 64_000_000  # a phone's 50 megapixels pass; decoded they are 200 MB
+# Pillow would also try formats that run other programs (EPS), and dozens that nobody sends
+FORMATS = ("PNG", "JPEG", "TIFF", "WEBP", "BMP", "GIF", "PPM")  # "JPEG" opens the MPO files of phones as well
+COMMENT = "Synthetic image. Not for diagnosis."
+
+Source = str | os.PathLike | bytes | Image.Image | np.ndarray
+
+
+# --- reading -----------------------------------------------------------------------------------------------------------------------
+
+
+def read_image(source: Source, *, max_pixels: int = MAX_PIXELS) -> np.ndarray:
+    """Read a path, a file's bytes, a Pillow image or an array as RGB: (H, W, 3) uint8.
+
+    EXIF rotation is applied, the first frame of an animation is taken, transparency becomes black, and more than 8 bits are scaled to 8.
+    Raises ValueError, with one sentence and no path, for what is no image, damaged, smaller than 16 px or larger than `max_pixels`.
+    """
+    return _flatten(_read_rgba(source, max_pixels))
+
+
+def read_mask(source: Source) -> Tensor:
+    """Read a vessel map drawn in any colour on any plain ground: (1, 1, 512, 512) of 0. and 1., vessels 1.
+
+    The ground is the map's commonest colour, whatever differs from it is vessel (greys by Otsu's threshold). The aspect is kept by padding
+    with 0, and vessels thinner than a pixel at 512 px stay whole. A map whose field of view is set off by a dark surround is read
+    inside the field of view. Raises ValueError as `read_image` does, and for an empty map or a photograph.
+    """
+    rgba = _read_rgba(source, MAX_PIXELS)
+    rgb = _flatten(rgba)
+    if rgb.max() < 64 and rgba.shape[2] == 4 and rgba[..., 3].min() < 255:
+        rgb = rgba[..., 3:].repeat(3, axis=2)  # dark strokes on a transparent ground: the drawing is in the alpha channel
+    everywhere = np.ones(rgb.shape[:2], bool)
+    vessels, evenness = _differing_from_ground(rgb, everywhere)
+    if _radius(vessels) > SIZE * 3 / 64:  # no vessel is that wide: it is a disc and its surround that differ
+        brighter = vessels if rgb[vessels].mean() > rgb[~vessels].mean() else ~vessels
+        vessels, evenness = _differing_from_ground(rgb, _inside_of(brighter))
+    if evenness < 0.65:  # maps, blurred or compressed, lie above 0.8, photographs below 0.55
+        raise ValueError("this looks like a photograph; upload a black and white vessel map")
+    return torch.from_numpy(_fit_map(vessels)).float()[None, None]
+
+
+def read_fundus(source: Source) -> Tensor:
+    """Read a photograph as the square around its field of view, or padded with black to a square: (1, 3, 512, 512) in [0, 1].
+
+    Raises ValueError as `read_image` does.
+    """
+    rgb = read_image(source)
+    image = Image.fromarray(rgb)
+    box = _field_of_view(rgb)
+    if box:
+        square = image.crop(box).resize((SIZE, SIZE), Image.Resampling.BICUBIC)
+    else:
+        square = ImageOps.pad(image, (SIZE, SIZE), Image.Resampling.BICUBIC)
+    return to_tensor(np.asarray(square))
+
+
+def to_tensor(array: np.ndarray) -> Tensor:
+    """uint8 (H, W) or (H, W, C) -> float32 (1, C, H, W) in [0, 1]."""
+    if array.dtype != np.uint8 or array.ndim not in (2, 3):
+        raise ValueError(f"expected uint8 (H, W) or (H, W, C), got {array.dtype} {array.shape}")
+    channels_last = torch.from_numpy(array.copy()).reshape(*array.shape[:2], -1)
+    return channels_last.permute(2, 0, 1)[None].contiguous().float() / 255
+
+
+# --- writing -----------------------------------------------------------------------------------------------------------------------
+
+
+def to_array(image: Tensor | np.ndarray) -> np.ndarray:
+    """Tensor (1, C, H, W) or (C, H, W) in [0, 1], C 1 or 3 -> uint8 (H, W) or (H, W, 3). A uint8 array passes as it is."""
+    if isinstance(image, np.ndarray) and image.dtype == np.uint8:
+        return image
+    if not isinstance(image, Tensor) or image.ndim not in (3, 4) or (image.ndim == 4 and len(image) != 1) or image.shape[-3] not in (1, 3):
+        raise ValueError(f"expected a tensor (1, C, H, W) or (C, H, W) with C 1 or 3, got {type(image).__name__} {tuple(image.shape)}")
+    chw = image.detach().reshape(image.shape[-3:]).float().clamp(0, 1)
+    hwc = (chw * 255).round().byte().permute(1, 2, 0).cpu().numpy()
+    return np.ascontiguousarray(hwc[..., 0] if hwc.shape[2] == 1 else hwc)
+
+
+def png_bytes(image: Tensor | np.ndarray, **metadata: object) -> bytes:
+    """A PNG file of `image` (as `to_array` takes it). Its text chunks say that it is synthetic, which version made it, and `metadata`."""
+    text = PngInfo()
+    for key, value in {"Comment": COMMENT, "Software": f"retsynth {__version__}", **metadata}.items():
+        text.add_text(key, str(value))
+    file = io.BytesIO()
+    Image.fromarray(to_array(image)).save(file, "PNG", pnginfo=text)
+    return file.getvalue()
+
+
+def write_png(path: str | os.PathLike, image: Tensor | np.ndarray, **metadata: object) -> None:
+    """Write `png_bytes(image, **metadata)` to `path` atomically: there is the whole file or none."""
+    write_bytes(path, png_bytes(image, **metadata))
+
+
+def write_bytes(path: str | os.PathLike, content: bytes) -> None:
+    """Write a file atomically: a reader, or a kill at any moment, finds the old file or the new one."""
+    path = Path(path)
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        partial.write_bytes(content)
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def overlay(fundus: Tensor | np.ndarray, vessels: Tensor | np.ndarray, opacity: float = 0.6) -> np.ndarray:
+    """The vessel map laid over its fundus image in cyan: both as `to_array` takes them, same H and W -> uint8 (H, W, 3)."""
+    ground, drawn = to_array(fundus), to_array(vessels)
+    if ground.shape[:2] != drawn.shape[:2]:
+        raise ValueError(f"the image has {ground.shape[:2]} pixels and the vessel map {drawn.shape[:2]}: give both at one size")
+    weight = opacity * drawn.reshape(*drawn.shape[:2], -1)[..., :1] / 255  # (H, W, 1)
+    return (ground * (1 - weight) + np.array([0, 255, 255]) * weight).round().astype(np.uint8)
+
+
+# --- decoding ----------------------------------------------------------------------------------------------------------------------
+
+
+def _read_rgba(source: Source, max_pixels: int) -> np.ndarray:
+    """Any source -> uint8 (H, W, 3), or (H, W, 4) where it has transparency."""
+    with warnings.catch_warnings():  # Pillow warns of large images and odd metadata; what matters is checked here
+        warnings.simplefilter("ignore")
+        if isinstance(source, np.ndarray):
+            _check_size(source.shape[1::-1] if source.ndim in (2, 3) else (), max_pixels)
+            return _channels(_to_8_bit(source))
+        if isinstance(source, Image.Image):
+            return _decode(source, max_pixels)
+        try:
+            with io.BytesIO(source) if isinstance(source, bytes | bytearray) else Path(source).open("rb") as file:
+                return _decode(_open(file, max_pixels), max_pixels)
+        except FileNotFoundError:
+            raise ValueError("there is no such file") from None
+        except IsADirectoryError:
+            raise ValueError("this is a folder, not an image") from None
+        except OSError as error:
+            raise ValueError(f"the file cannot be read: {error.strerror}") from None
+
+
+def _open(file: BinaryIO, max_pixels: int) -> Image.Image:
+    """The header of an image file; no pixel is decoded yet."""
+    head = file.read(16)
+    if not head:
+        raise ValueError("the file is empty; choose an image file")
+    try:
+        return Image.open(file, formats=FORMATS)
+    except Image.DecompressionBombError:
+        raise ValueError(_too_large("the image", max_pixels)) from None
+    except UnidentifiedImageError:
+        if head[4:8] == b"ftyp":
+            raise ValueError("HEIC and AVIF photographs cannot be read; save it as JPEG or PNG") from None
+        raise ValueError("this is not an image that can be read; use PNG, JPEG, TIFF, WebP, BMP or GIF") from None
+    except Exception:  # decoders answer hostile headers with all sorts of exceptions
+        raise ValueError("the image file is damaged; save it again as PNG or JPEG") from None
+
+
+def _decode(image: Image.Image, max_pixels: int) -> np.ndarray:
+    _check_size(image.size, max_pixels)
+    try:
+        if image.getexif().get(ExifTags.Base.Orientation, 1) != 1:
+            image = ImageOps.exif_transpose(image)
+        if image.mode in ("I", "F") or image.mode.startswith("I;16"):
+            return _channels(_to_8_bit(np.asarray(image)))
+        transparent = image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info
+        mode = "RGBA" if transparent else "RGB"
+        return np.asarray(image if image.mode == mode else image.convert(mode))
+    except Exception:  # as above
+        raise ValueError("the image file is damaged or cut off; save it again as PNG or JPEG") from None
+
+
+def _check_size(size: tuple[int, ...], max_pixels: int) -> None:
+    if len(size) != 2:
+        raise ValueError("expected an image of height, width and at most 4 channels")
+    width, height = size
+    if min(width, height) < MIN_SIDE:
+        raise ValueError(f"the image has {width} x {height} pixels; it takes at least {MIN_SIDE} x {MIN_SIDE}")
+    if width * height > max_pixels:
+        raise ValueError(_too_large(f"the image has {width} x {height} pixels, which", max_pixels))
+
+
+def _too_large(subject: str, max_pixels: int) -> str:
+    return f"{subject} is too large; shrink it to {max_pixels / 1e6:g} megapixels or fewer"
+
+
+def _to_8_bit(values: np.ndarray) -> np.ndarray:
+    """Numbers of any type -> uint8. White is taken to be the smallest of 1 (fractions), 8, 12 and 16 bits that holds the largest value.
+
+    Twelve bits are what medical cameras store in 16-bit files, and 8-bit values often arrive in wider types.
+    """
+    if values.dtype == np.uint8:
+        return values
+    if values.dtype == bool:
+        return values.astype(np.uint8) * 255
+    if not (np.issubdtype(values.dtype, np.integer) or np.issubdtype(values.dtype, np.floating)):
+        raise ValueError(f"expected an image of numbers, got {values.dtype}")
+    fractions = (1,) if np.issubdtype(values.dtype, np.floating) else ()
+    values = np.nan_to_num(values.astype(np.float32), nan=0, posinf=0, neginf=0).clip(min=0)
+    peak = values.max()
+    white = next((white for white in (*fractions, 255, 4095, 65535) if peak <= white), peak)
+    return (values * (255 / white)).round().astype(np.uint8)
+
+
+def _channels(array: np.ndarray) -> np.ndarray:
+    """uint8 (H, W) or (H, W, 1 to 4) -> (H, W, 3 or 4): grey becomes RGB, an even last channel is alpha."""
+    array = array.reshape(*array.shape[:2], -1)
+    if array.shape[2] > 4 or array.shape[2] == 0:
+        raise ValueError(f"expected at most 4 channels, got {array.shape[2]}")
+    if array.shape[2] < 3:
+        array = array[..., [0, 0, 0, 1][: 2 + array.shape[2]]]
+    return array
+
+
+def _flatten(rgba: np.ndarray) -> np.ndarray:
+    """uint8 (H, W, 3 or 4) -> (H, W, 3): transparent pixels become black, as they look on the map's black ground."""
+    if rgba.shape[2] == 3:
+        return rgba
+    return (rgba[..., :3] * (rgba[..., 3:].astype(np.uint16)) // 255).astype(np.uint8)
+
+
+# --- understanding -----------------------------------------------------------------------------------------------------------------
+
+
+def _differing_from_ground(rgb: np.ndarray, inside: np.ndarray) -> tuple[np.ndarray, float]:
+    """What differs from the commonest colour inside a region: (H, W, 3) uint8, (H, W) bool -> (H, W) bool, and how even the ground is.
+
+    Vessels fill far less than half a map, so that the median colour is the ground's: black, paper, or anything else. The evenness is the
+    share of the ground's pixels, 0 to 1, that have its very colour.
+    """
+    region = Image.fromarray(inside)
+    counts = np.reshape(Image.fromarray(rgb).histogram(region), (3, 256))
+    ground = np.array([np.searchsorted(count.cumsum(), count.sum() / 2) for count in counts], np.uint8)
+    channels = [rgb[..., c] for c in range(3)]
+    difference = np.maximum.reduce([np.maximum(c, g) - np.minimum(c, g) for c, g in zip(channels, ground, strict=True)])
+    histogram = np.array(Image.fromarray(difference).histogram(region))
+    levels = np.flatnonzero(histogram)
+    if len(levels) == 1:
+        colour = "black" if ground.max() < 64 else "white" if ground.min() > 191 else "one colour"
+        if not inside.all():
+            raise ValueError("the map shows a filled shape, there are no vessels in it; draw or upload white vessels on black")
+        raise ValueError(f"the map is all {colour}, there are no vessels in it; draw or upload white vessels on black")
+    if len(levels) > 2 and levels[-1] < 16:
+        raise ValueError("the map is almost all one colour; draw or upload white vessels on black")
+    otsu = threshold_otsu(hist=(histogram, np.arange(256)))
+    above = histogram * (np.arange(256) > otsu)
+    vessel = np.searchsorted(above.cumsum(), above.sum() / 2)  # the median difference of vessels
+    # in a map of two levels Otsu's criterion is flat between them and its threshold the lowest: too low for a JPEG's noise
+    threshold = max(otsu, 0.25 * vessel)
+    evenness = histogram[: int(0.08 * vessel) + 1].sum() / histogram[: int(threshold) + 1].sum()
+    return (difference > threshold) & inside, evenness
+
+
+def _radius(region: np.ndarray) -> float:
+    """The radius of the largest disc that fits in a region, (H, W) bool, in pixels of a map 512 px long."""
+    coarse = _coarse(region)
+    return ndimage.distance_transform_edt(np.pad(coarse, 1)).max() * SIZE / max(coarse.shape)
+
+
+def _inside_of(disc: np.ndarray) -> np.ndarray:
+    """The field of view around a lit disc with dark vessels: its convex hull, short of the blurred rim. (H, W) bool -> same."""
+    hull = ndimage.binary_erosion(convex_hull_image(_coarse(disc)), iterations=2)
+    return np.asarray(Image.fromarray(hull).resize(disc.shape[::-1], Image.Resampling.NEAREST))
+
+
+def _coarse(region: np.ndarray) -> np.ndarray:
+    """Every n-th pixel of a large region, about a thousand a side at most: enough for what is large, and quick."""
+    step = max(1, max(region.shape) // SIZE)
+    return region[::step, ::step]
+
+
+def _fit_map(vessels: np.ndarray) -> np.ndarray:
+    """(H, W) bool -> (512, 512) bool, aspect kept by padding. Every vessel stays connected, however thin it gets."""
+    height, width = vessels.shape
+    scale = SIZE / max(height, width)
+    if scale != 1:
+        # BOX counts each pixel once, so that nothing drawn falls between two pixels of the small map
+        method = Image.Resampling.BOX if scale < 1 else Image.Resampling.BILINEAR
+        size = (max(1, round(width * scale)), max(1, round(height * scale)))
+        covered = np.asarray(Image.fromarray(vessels.astype(np.uint8) * 255).resize(size, method))
+        touched = covered > (0 if scale < 1 else 100)  # diagonal neighbours, enlarged, meet at half height
+        vessels = (covered > 127) | skeletonize(touched)  # the true calibre where there is one, a line of one pixel elsewhere
+        height, width = vessels.shape
+    square = np.zeros((SIZE, SIZE), bool)
+    top, left = (SIZE - height) // 2, (SIZE - width) // 2
+    square[top : top + height, left : left + width] = vessels
+    return square
+
+
+def _field_of_view(rgb: np.ndarray) -> tuple[int, int, int, int] | None:
+    """The square around the lit disc of a fundus photograph, left, top, right, bottom, or None where no dark surround sets it off."""
+    light = rgb.max(-1)
+    height, width = light.shape
+    edge = max(2, min(height, width) // 32)
+    ends = (slice(edge), slice(-edge, None))
+    corners = max(np.median(light[rows, columns]) for rows in ends for columns in ends)
+    lit = np.percentile(light[::4, ::4], 95)
+    if corners > 0.25 * lit:
+        return None
+    inside = light > corners + 0.15 * (lit - corners)
+    # a row through the disc is lit for more than its first pixels; a stray caption or a hot pixel is not
+    rows, columns = np.flatnonzero(inside.mean(1) > 0.02), np.flatnonzero(inside.mean(0) > 0.02)
+    if not len(rows) or not len(columns):
+        return None
+    tall, wide = rows[-1] - rows[0] + 1, columns[-1] - columns[0] + 1
+    if max(tall, wide) > 1.6 * min(tall, wide) or max(tall, wide) < 0.4 * min(height, width):
+        return None
+    side = int(max(tall, wide)) + 2
+    top, left = round(float(rows[0] + rows[-1] + 1 - side) / 2), round(float(columns[0] + columns[-1] + 1 - side) / 2)
+    return left, top, left + side, top + side
