@@ -1,0 +1,78 @@
+"""About: how the images are made, what they are good for and what not, scores, licence, citation, privacy."""
+
+import re
+from pathlib import Path
+
+import gradio as gr
+
+from retsynth import __version__
+from retsynth.notebook.compare import report
+
+MASTHEAD = """<header class="masthead">
+<h1>retsynth</h1><p>Synthetic fundus images of the retina, with their vessel maps</p><span class="badge">synthetic · not for diagnosis</span>
+</header>"""
+
+TEXT = f"""## What this is
+retsynth {__version__} makes fundus images of eyes that do not exist, each with the vessel map it was painted from, so that segmentation
+networks can be trained where annotated photographs are scarce. It follows Sengupta, Zelek and Lakshminarayanan,
+*Generative Modeling for Retinal Fundus Image Synthesis* (2019): a residual variational autoencoder, a deconvolution denoiser, pix2pix, EDSR.
+
+## Limits
+* **Not for diagnosis.** No image here shows a patient, and none may be used to judge one.
+* Trained on the 20 training images of DRIVE alone: one camera, one field of view of 45°, one small group of people. Other cameras, other
+  populations and most diseases are missing.
+* EDSR sharpens; it does not recover what a photograph does not hold.
+
+## Privacy
+Uploads and drawings are used for your own request, shown to nobody else, and deleted within hours. A drawing also stays in your own browser
+until its tab is closed. There is no tracking, and no image is kept.
+
+## For programs
+Each action has a stable name; [the API page](?view=api) lists them with their parameters.
+
+```python
+from gradio_client import Client, handle_file
+client = Client("http://127.0.0.1:7860")
+vessels, fundus = client.predict(seed=7, api_name="/generate")
+fundus = client.predict(handle_file("vessels.png"), style=3, api_name="/translate")
+large = client.predict(handle_file("fundus.png"), api_name="/upscale")
+```
+
+## Cite
+> S. Sengupta, J. Zelek, V. Lakshminarayanan. *Generative Modeling for Retinal Fundus Image Synthesis.* 2019.
+>
+> J. Staal, M. D. Abràmoff, M. Niemeijer, M. A. Viergever, B. van Ginneken. *Ridge-based vessel segmentation in color images of the retina.*
+> IEEE Transactions on Medical Imaging 23(4), 2004 (DRIVE).
+"""
+
+
+def tab() -> None:
+    """Lay the tab out."""
+    with gr.Column(elem_classes="cell about"):
+        gr.Markdown(TEXT)
+        if report():
+            gr.Markdown("## Scores")
+            gr.HTML(scores(report()), js_on_load=None)
+        if card():
+            with gr.Accordion("Model card", open=False):
+                gr.Markdown(card())
+
+
+def card() -> str:
+    """The model card that lies with the weights, without its front matter; empty where there is none."""
+    path = Path(__file__).parents[2] / "weights" / "README.md"
+    return re.sub(r"\A---\n.*?\n---\n", "", path.read_text(encoding="utf-8"), flags=re.DOTALL) if path.exists() else ""
+
+
+def scores(measured: dict) -> str:
+    """Every single number of the report as a table, named by its way through the report."""
+    rows = "".join(f"<tr><th scope='row'>{name}</th><td>{value:.4g}</td></tr>" for name, value in _numbers(measured, ()))
+    return f"<div class='scroll'><table class='figures'><tbody>{rows}</tbody></table></div>"
+
+
+def _numbers(part: dict, way: tuple):
+    for key, value in part.items():
+        if isinstance(value, dict):
+            yield from _numbers(value, (*way, key))
+        elif isinstance(value, (int, float)) and not isinstance(value, bool):
+            yield " · ".join((*way, key)).replace("_", " "), value

@@ -1,0 +1,216 @@
+"""A notebook cell: prose, the code that runs, its controls, Run, and the numbered output. Every tab is built from it."""
+
+import html
+import inspect
+import logging
+import re
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import gradio as gr
+
+from retsynth.images import png_bytes
+from retsynth.notebook import gpu, ipynb, pipe
+
+# A cell's state is one word and the number of its last run, "done 3": the style sheet reads it, so no script has to touch the page.
+GUTTER = """<span class="gutter" data-state="${value.split(' ')[0]}">In&nbsp;[${
+  value.startsWith('running') ? '*' : value.split(' ')[1] || '&nbsp;'}]:</span>"""
+NOTE = """<div role="status" aria-live="polite" class="${value.error ? 'note error' : 'note'}">${
+  value.number ? `<span class="gutter">Out[${value.number}]:</span>` : ''}${value.error || value.text || ''}</div>"""
+RUNNING = "state => state.replace(/^\\w+/, 'running')"
+STOPPED = "state => state.replace(/^running/, 'stopped')"
+FAILED = "state => state.replace(/^running/, 'error')"
+STALE = "state => state.replace(/^done/, 'stale')"
+PRIVATE = {"api_visibility": "private"}
+
+
+def fill(code: str, values: dict) -> str:
+    """`code` with the values put in: {name} becomes a Python literal; a line that starts with [name] or [!name] stays where that value is or is not set."""
+    lines = []
+    for line in code.splitlines():
+        condition = re.match(r"\[(!?)(\w+)\]", line)
+        if condition and bool(values[condition[2]]) == bool(condition[1]):
+            continue
+        lines.append(line[condition.end() if condition else 0 :])
+    return re.sub(r"\{(\w+)\}", lambda name: repr(values[name[1]]), "\n".join(lines))
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a handler may use while its cell runs. All it leaves lies in `folder`, which is gone once the page has its copies."""
+
+    folder: Path
+    progress: Callable[..., None]
+
+    def png(self, name: str, image, **metadata: object) -> str:
+        """Write `image` losslessly, with its metadata, for the page to show and the visitor to keep; returns the path."""
+        return self._write("png", f"{name}.png", png_bytes(image, **metadata))
+
+    def show(self, image) -> None:
+        """Put `image` under the cell's code in the visitor's notebook file."""
+        self._write("shown", f"{time.monotonic_ns()}.png", png_bytes(image))
+
+    def reads(self, name: str, data: bytes) -> None:
+        """Carry `data`, the file `name` that the cell's code reads, in the visitor's notebook file."""
+        self._write("reads", name, data)
+
+    def files(self, kind: str) -> dict[str, bytes]:
+        """The "shown" or "reads" files of this run by name, in the order of their names."""
+        return {path.name: path.read_bytes() for path in sorted((self.folder / kind).glob("*"))}
+
+    def _write(self, kind: str, name: str, data: bytes) -> str:
+        path = self.folder / kind / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(data)
+        return str(path)
+
+
+class Cell:
+    """One cell of the page. Use as a context for its controls, then `with cell.output():` for its results, then `connect`."""
+
+    def __init__(self, page: "Page", name: str, prose: str, code: str):
+        self.page, self.name, self.prose, self.code = page, name, prose, code.replace("{weights}", repr(page.weights))
+        self.events: list = []
+        page.cells.append(self)
+
+    def __enter__(self) -> "Cell":
+        self.column = gr.Column(elem_classes="cell", elem_id=f"cell-{self.name}").__enter__()
+        gr.Markdown(self.prose, elem_classes="prose-cell")
+        with gr.Column(elem_classes="in", min_width=0):
+            self.state = gr.HTML("idle", html_template=GUTTER, js_on_load=None, apply_default_css=False, elem_classes="state")
+            with gr.Accordion("Python", open=True, elem_classes="code"):
+                self.source = gr.Code(language="python", interactive=False, show_label=False, show_line_numbers=False, container=False, buttons=["copy"])
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.column.__exit__(*error)
+
+    @contextmanager
+    def output(self) -> Iterator[None]:
+        """The bar with Run, then the place of the results."""
+        with gr.Row(elem_classes="bar"):
+            self.run = gr.Button("▶ Run", variant="primary", size="sm", elem_classes="run", min_width=0, scale=0)
+            self.stop = gr.Button("■ Stop", size="sm", elem_classes="stop", min_width=0, scale=0)
+            self.clear = gr.Button("Clear", size="sm", elem_classes="clear", min_width=0, scale=0)
+        with gr.Column(elem_classes="out", min_width=0):
+            self.note = gr.HTML({}, html_template=NOTE, js_on_load=None, apply_default_css=False, elem_classes="note-block")
+            yield
+
+    def connect(self, handler: Callable, inputs: dict, outputs: list) -> None:
+        """Run calls `handler(run, **inputs)` and puts what it returns, or yields as it goes, into `outputs`."""
+        self.handler, self.inputs, self.outputs = handler, inputs, outputs
+        controls = list(inputs.values())
+        self.source.value = fill(self.code, {name: control.value for name, control in inputs.items()})
+        gr.on(
+            [control.change for control in controls],
+            None,
+            controls,
+            self.source,
+            js=f"(...values) => retsynth.fill({self.code!r}, {list(inputs)}, values)",
+            show_progress="hidden",
+            **PRIVATE,
+        )
+        touched = [control.input for control in controls if hasattr(control, "input")]
+        gr.on(touched, None, self.state, self.state, js=STALE, show_progress="hidden", **PRIVATE)
+        empty = [[] if isinstance(output, gr.Gallery) else None for output in outputs]
+        self.clear.click(lambda: ["idle", {}, *empty], None, [self.state, self.note, *outputs], queue=False, show_progress="hidden", **PRIVATE)
+        self.bind(self.run.click)
+
+    def bind(self, trigger: Callable, **options: object) -> None:
+        """Let `trigger`, an event such as `button.click`, run the cell as well."""
+        trigger(None, self.state, self.state, js=RUNNING, show_progress="hidden", **PRIVATE)
+        event = trigger(
+            self._run,
+            [self.page.history, *self.inputs.values()],
+            [self.state, self.note, self.page.history, self.page.notebook, *self.outputs],
+            show_progress_on=self.note,
+            concurrency_id="model",
+            concurrency_limit=1,
+            **PRIVATE,
+            **options,
+        )
+        event.failure(None, self.state, self.state, js=FAILED, show_progress="hidden", **PRIVATE)
+        self.events.append(event)
+
+    def aside(self, trigger: Callable, handler: Callable, inputs: list, output) -> None:
+        """Let `trigger` put `handler(*inputs)` into `output`, one of the cell's controls. A refusal is said in the cell."""
+
+        def act(*values: object) -> list:
+            try:
+                return [gr.skip(), gr.skip(), gpu(handler)(*values)]
+            except ValueError as error:
+                return ["error", _refusal(error), gr.skip()]
+
+        options = {"concurrency_id": "model", "concurrency_limit": 1, "show_progress_on": self.note}
+        self.events.append(trigger(act, inputs, [self.state, self.note, output], **options, **PRIVATE))
+
+    def _run(self, history: list, *values: object, progress=gr.Progress()) -> Iterator[list]:  # noqa: B008, gradio finds it by its default
+        number, began = (history[-1].number + 1 if history else 1), time.perf_counter()
+        inputs, skip = dict(zip(self.inputs, values, strict=True)), [gr.skip()] * len(self.outputs)
+        with TemporaryDirectory(prefix="retsynth-") as folder:
+            run = Run(Path(folder), progress)
+            try:
+                for results in _each(gpu(self.handler)(run, **inputs)):
+                    results = results if isinstance(results, (list, tuple)) else [results]
+                    yield [gr.skip()] * 4 + list(results)
+                facts = [f"{time.perf_counter() - began:.2f} s", pipe().device.type.upper(), *([f"seed {inputs['seed']}"] if "seed" in inputs else [])]
+                note = {"number": number, "text": " · ".join(facts)}
+                yield [f"done {number}", note, gr.skip(), gr.skip(), *skip]
+                code = fill(self.code, inputs)
+                shown = list(run.files("shown").values())
+                executed = ipynb.Executed(number, self.name, self.prose, code, shown, run.files("reads"))
+                history = [*(past for past in history if past.name != self.name), executed]
+                path = ipynb.write(Path(folder) / "retsynth.ipynb", history)
+                yield [gr.skip(), gr.skip(), history, gr.update(value=str(path), interactive=True), *skip]
+            except (ValueError, gr.Error) as error:
+                yield ["error", _refusal(error), gr.skip(), gr.skip(), *skip]
+            except Exception:
+                logging.exception("cell %s", self.name)  # to the server's log: the page gets no trace and no path
+                yield ["error", _refusal("Something went wrong here, not with your input. Please try again."), gr.skip(), gr.skip(), *skip]
+
+
+def _refusal(error: object) -> dict:
+    text = str(error)
+    return {"error": html.escape(text[:1].upper() + text[1:] + ("" if text.endswith((".", "?")) else "."))}
+
+
+def _each(results: object) -> Iterator:
+    yield from results if inspect.isgenerator(results) else [results]
+
+
+class Page:
+    """What all cells of one page share: the visitor's history, the notebook file made of it, and the tool bar."""
+
+    def __init__(self, weights: str):
+        self.weights, self.cells = weights, []
+        self.history = gr.State([], time_to_live=3600)
+        with gr.Row(elem_classes="toolbar"):
+            self.run_all = gr.Button("▶▶ Run all", size="sm", min_width=0, scale=0)
+            self.stop_all = gr.Button("■ Stop", size="sm", min_width=0, scale=0)
+            self.clear_all = gr.Button("Clear all", size="sm", min_width=0, scale=0)
+            self.notebook = gr.DownloadButton("⤓ .ipynb", size="sm", min_width=0, scale=0, interactive=False, elem_id="notebook-file")
+
+    def finish(self) -> None:
+        """Connect what needs every cell: the Stop buttons, and the tool bar, which presses the buttons of the tab in view."""
+        for cell in self.cells:
+            cell.stop.click(None, cell.state, cell.state, js=STOPPED, cancels=cell.events, show_progress="hidden", **PRIVATE)
+        for button, name in ((self.run_all, "run"), (self.stop_all, "stop"), (self.clear_all, "clear")):
+            button.click(None, js=f"() => retsynth.press('{name}')", show_progress="hidden", **PRIVATE)
+
+
+def endpoint(function: Callable, inputs: list, outputs: list, description: str) -> None:
+    """Offer `function` to programs under its own name. What it refuses with a ValueError, the caller gets as one sentence."""
+
+    def call(*values: object):
+        try:
+            return gpu(function)(*values)
+        except ValueError as error:
+            raise gr.Error(str(error), print_exception=False) from error
+
+    gr.Button(visible=False).click(
+        call, inputs, outputs, api_name=function.__name__, api_description=description, concurrency_id="model", concurrency_limit=1
+    )

@@ -1,0 +1,163 @@
+"""Generate: from a seed to vessel maps and their fundus images, and the way from one seed to another."""
+
+import zipfile
+from pathlib import Path
+from types import SimpleNamespace
+
+import gradio as gr
+import numpy as np
+from PIL import Image
+
+from retsynth.images import overlay, to_array
+from retsynth.notebook import pipe
+from retsynth.notebook.cell import PRIVATE, Cell, Page, Run, endpoint
+
+PAIRS = """## A seed becomes an eye
+A residual **variational autoencoder** with a learned flow prior draws a vessel tree, a **deconvolution denoiser** makes it crisp, and
+**pix2pix** paints the fundus around it (Sengupta et al. 2019). Picture *i* depends on the seed, *i* and the weights alone."""
+
+PAIRS_CODE = """\
+from PIL import Image
+from retsynth.images import overlay
+from retsynth.pipeline import Pipeline
+
+pipe = Pipeline.from_pretrained({weights})
+sample = pipe({seed}, count={count}, prior={prior}, temperature={temperature}, style_seed={style_seed}, upscale={upscale})
+vessels, fundus = sample.annotation, sample.fundus  # (N, 1, 512, 512) and (N, 3, 512, 512) in [0, 1]
+Image.fromarray(overlay(fundus[:1], vessels[:1]))"""
+
+WAY = """## Between two seeds
+Walking along the great circle between two noises, every step is a whole eye of its own: the generator has learned trees, not a list of them."""
+
+WAY_CODE = """\
+import numpy as np
+from PIL import Image
+from retsynth.images import to_array
+from retsynth.pipeline import Pipeline
+
+pipe = Pipeline.from_pretrained({weights})
+frames = []
+for t in np.linspace(0, 1, {steps}):
+    z = pipe.interpolate(pipe.noise({seed}), pipe.noise({other}), t)
+    style = (1 - t) * pipe.style({seed}) + t * pipe.style({other})
+    frames.append(pipe.translate(pipe.denoise(pipe.sample_vessels(z)), style=style, seed={seed}))
+Image.fromarray(np.hstack([to_array(frame) for frame in frames]))"""
+
+RANDOM_SEED = "() => Math.floor(Math.random() * 2 ** 32)"
+SYNTHETIC = "Synthetic images, not for diagnosis. Each downloaded PNG says so in its metadata, with the seed."
+
+
+def pairs(run: Run, seed: int, count: int, prior: str, temperature: float, style_seed: int | None, upscale: bool):
+    """One eye after another, so that Stop works between them: yields the gallery so far and, at the end, the archive."""
+    gallery, options = [], {"prior": prior, "temperature": temperature, "style_seed": style_seed, "upscale": upscale}
+    for i in range(count):
+        done = _share(run, i, count)
+        gallery += _eye(run, pipe()(seed, first=i, progress=done, **options), count)
+        yield gr.update(value=gallery, columns=4 if upscale else 3), gr.skip()
+    yield gr.skip(), gr.update(value=_archive(run), interactive=True)
+
+
+def way(run: Run, seed: int, other: int, steps: int):
+    """The eyes between two seeds, one frame after another, then all of them as an animation."""
+    frames, strip = [], []
+    for t in np.linspace(0, 1, steps):
+        run.progress(t, desc=f"step {len(frames) + 1} of {steps}")
+        frames.append(_between(seed, other, t))
+        strip.append((run.png(f"t={t:.2f}", frames[-1], seed=seed, other=other, t=round(t, 4)), f"t = {t:.2f}"))
+        yield strip, gr.skip()
+    run.show(np.hstack([to_array(frame) for frame in frames]))
+    yield gr.skip(), _animation(run.folder / "between.webp", [to_array(frame) for frame in frames])
+
+
+def generate(seed: int, prior: str, style_seed: int | None) -> tuple[np.ndarray, np.ndarray]:
+    sample = pipe()(seed, prior=prior, style_seed=style_seed)
+    return to_array(sample.annotation), to_array(sample.large)
+
+
+def _between(seed: int, other: int, t: float):
+    z = pipe().interpolate(pipe().noise(seed), pipe().noise(other), t)
+    style = (1 - t) * pipe().style(seed) + t * pipe().style(other)
+    return pipe().translate(pipe().denoise(pipe().sample_vessels(z)), style=style, seed=seed)
+
+
+def _eye(run: Run, sample, count: int) -> list[tuple[str, str]]:
+    """The pictures of one sample, written and captioned."""
+    notes, blend = {"seed": sample.seed, "index": sample.first}, overlay(sample.fundus, sample.annotation)
+    pictures = {"vessels": sample.annotation, "fundus": sample.fundus, "overlay": blend, "large": sample.large}
+    if sample.first == 0:
+        run.show(blend)
+    number = f" {sample.first}" if count > 1 else ""
+    captions = {"vessels": "vessel map", "overlay": "both", "large": "fundus, 1024 px"}
+    written = {kind: run.png(f"{sample.first:04d}_{kind}", image, **notes) for kind, image in pictures.items() if image is not None}
+    return [(path, captions.get(kind, kind) + number) for kind, path in written.items()]
+
+
+def _archive(run: Run) -> str:
+    path = run.folder / "retsynth.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        for picture in sorted((run.folder / "png").glob("*")):
+            archive.write(picture, picture.name)
+        archive.writestr("README.txt", f"{SYNTHETIC}\n")
+    return str(path)
+
+
+def _animation(path: Path, frames: list[np.ndarray]) -> str:
+    there = [Image.fromarray(frame).resize((384, 384)) for frame in frames]
+    there[0].save(path, save_all=True, append_images=there[1:] + there[-2:0:-1], duration=220, loop=0, quality=85)
+    return str(path)
+
+
+def _share(run: Run, i: int, count: int):
+    """The progress of sample `i` as a part of the whole."""
+    eye = f"eye {i + 1} of {count}: " if count > 1 else ""
+    return lambda done, text: run.progress((i + done) / count, desc=eye + text)
+
+
+def tab(page: Page, examples: Path) -> SimpleNamespace:
+    """Lay the tab out; returns what others need of it."""
+    shipped = [(examples / f"sample_{kind}.png", caption) for kind, caption in (("vessels", "vessel map"), ("fundus", "fundus"), ("overlay", "both"))]
+    with Cell(page, "generate", PAIRS, PAIRS_CODE) as cell:
+        with gr.Row(elem_classes="controls"):
+            seed = gr.Number(7, label="Seed", precision=0, info="0 to 4294967295", min_width=130)
+            dice = gr.Button("⚄ New eye", size="sm", min_width=90, scale=0, elem_classes="dice")
+            count = gr.Slider(1, 8, 1, step=1, label="Pairs", min_width=160)
+        with gr.Accordion("Prior, appearance, size", open=False), gr.Row(elem_classes="controls"):
+            prior = gr.Radio(["flow", "gaussian"], value="flow", label="Prior", info="gaussian is the paper's: N(0, I)", min_width=180)
+            temperature = gr.Slider(0.5, 1.2, 1.0, step=0.05, label="Temperature", info="lower is more usual", min_width=160)
+            style_seed = gr.Number(None, label="Appearance seed", precision=0, info="empty: each its own", min_width=130)
+            upscale = gr.Checkbox(False, label="1024 px as well (EDSR)", min_width=160)
+        with cell.output():
+            gallery = gr.Gallery(
+                [(str(path), caption) for path, caption in shipped if path.exists()], label="Pairs", show_label=False, columns=3, format="png",
+                object_fit="contain", interactive=False, height="auto", elem_classes="pictures", type="filepath", buttons=["download", "fullscreen"],
+            )  # fmt: skip
+            gr.HTML(SYNTHETIC, elem_classes="small-print", js_on_load=None)
+            with gr.Row(elem_classes="bar carry"):
+                edit = gr.Button("✎ Edit its vessels", size="sm", min_width=0, scale=0)
+                enlarge = gr.Button("⤢ Enlarge it", size="sm", min_width=0, scale=0)
+                compare = gr.Button("≟ Compare it", size="sm", min_width=0, scale=0)
+                archive = gr.DownloadButton("⤓ ZIP", size="sm", min_width=0, scale=0, interactive=False)
+    inputs = {"seed": seed, "count": count, "prior": prior, "temperature": temperature, "style_seed": style_seed, "upscale": upscale}
+    cell.connect(pairs, inputs, [gallery, archive])
+    new = dice.click(None, None, seed, js=RANDOM_SEED, show_progress="hidden", **PRIVATE)
+    cell.bind(new.then)
+    chosen = gr.State(0)
+    with gr.Row(visible=False):
+        endpoint(
+            generate,
+            [gr.Number(7, label="seed", precision=0), gr.Radio(["flow", "gaussian"], value="flow", label="prior"), gr.Number(None, label="style_seed", precision=0)],
+            [gr.Image(format="png", label="vessels"), gr.Image(format="png", label="fundus")],
+            "A seed to a vessel map (512 px, binary) and its fundus image (1024 px).",
+        )
+
+    with Cell(page, "between", WAY, WAY_CODE) as between:
+        with gr.Row(elem_classes="controls"):
+            first = gr.Number(7, label="From seed", precision=0, min_width=130)
+            last = gr.Number(8, label="To seed", precision=0, min_width=130)
+            steps = gr.Slider(3, 12, 5, step=1, label="Steps", min_width=160)
+        with between.output():
+            strip = gr.Gallery(label="Steps", show_label=False, columns=5, height="auto", format="png", object_fit="contain", interactive=False, elem_classes="pictures until-run")
+            film = gr.Image(label="Animation", show_label=False, interactive=False, format="webp", height=320, elem_classes="film until-run", alt_text="Animation from the first eye to the second and back")
+    between.connect(way, {"seed": first, "other": last, "steps": steps}, [strip, film])
+    return SimpleNamespace(cell=cell, seed=seed, gallery=gallery, chosen=chosen, edit=edit, enlarge=enlarge, compare=compare)
+

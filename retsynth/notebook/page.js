@@ -1,0 +1,34 @@
+// Small things the page does without the server: fill in a cell's code, press a tab's buttons, Shift+Enter, the address.
+window.retsynth = {
+  literal(value) {  // as Python writes it
+    if (value === null || value === undefined || value === "") return "None";
+    if (value === true) return "True";
+    if (value === false) return "False";
+    return typeof value === "string" ? "'" + value.replace(/[\\']/g, "\\$&") + "'" : String(value);
+  },
+  fill(code, names, values) {
+    const given = Object.fromEntries(names.map((name, i) => [name, values[i]]));
+    return code.split("\n").flatMap((line) => {
+      const condition = line.match(/^\[(!?)(\w+)\]/);
+      if (!condition) return [line];
+      const set = Boolean(given[condition[2]]);
+      return set === Boolean(condition[1]) ? [] : [line.slice(condition[0].length)];
+    }).join("\n").replace(/\{(\w+)\}/g, (_, name) => this.literal(given[name]));
+  },
+  press(name) {
+    document.querySelectorAll(`.cell button.${name}`).forEach((button) => button.checkVisibility() && button.click());
+  },
+  address(tab) {
+    const url = new URL(location);
+    if (url.searchParams.get("tab") !== tab) url.searchParams.delete("seed");
+    url.searchParams.set("tab", tab);
+    history.replaceState(null, "", url);
+  },
+};
+addEventListener("keydown", (event) => {
+  const cell = event.shiftKey && event.key === "Enter" && event.target.closest?.(".cell");
+  if (cell) {
+    event.preventDefault();
+    cell.querySelector("button.run").click();
+  }
+});

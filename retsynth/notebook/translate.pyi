@@ -1,0 +1,113 @@
+"""Draw or upload: a vessel map under the visitor's pen, and the fundus image that follows it."""
+
+import base64
+from types import SimpleNamespace
+
+import gradio as gr
+import numpy as np
+
+from retsynth.images import png_bytes, read_fundus, read_image, read_mask, to_array
+from retsynth.notebook import asset, pipe
+from retsynth.notebook.cell import PRIVATE, Cell, Page, Run, endpoint
+from retsynth.notebook.generate import RANDOM_SEED
+
+PROSE = """## Draw the vessels, watch the eye
+White on black, inside the circle: real vessels leave the optic disc as two arcades, branch and taper, and spare the fovea. **pix2pix**
+(Isola et al. 2017) paints the fundus each time you lift the pen; a style code sets its colour and light."""
+
+CODE = """\
+from PIL import Image
+from retsynth.images import read_fundus, read_mask, to_array
+from retsynth.pipeline import Pipeline
+
+pipe = Pipeline.from_pretrained({weights})
+mask = read_mask('vessels.png')  # the drawing: (1, 1, 512, 512) of 0 and 1
+[photo]style = pipe.encode_style(read_fundus('photograph.png'))
+[!photo]style = {style}
+fundus = pipe.translate(mask, style=style, seed={seed})
+Image.fromarray(to_array(fundus))"""
+
+from gradio.events import Dependency
+
+class Canvas(gr.HTML):
+    """A drawing of 512 x 512 pixels, white on black, as a PNG data URL. A plain 2D canvas: gr.ImageEditor needs 29 s a stroke without a GPU."""
+
+    def __init__(self, **options: object):
+        super().__init__("", html_template=asset("canvas.html"), js_on_load=asset("canvas.js"), apply_default_css=False, **options)
+
+    def api_info(self) -> dict:
+        return {"type": "string", "description": "PNG data URL"}
+    from typing import Callable, Literal, Sequence, Any, TYPE_CHECKING
+    from gradio.blocks import Block
+    if TYPE_CHECKING:
+        from gradio.components import Timer
+        from gradio.components.base import Component
+
+
+def paint(run: Run, drawing: str, style: int, photo: str | None, seed: int) -> tuple[str, str]:
+    """The fundus image of a drawing, and the drawing as a file."""
+    if not drawing:
+        raise ValueError("the map is blank: draw a vessel, or start from a tree or an upload")
+    vessels = base64.b64decode(drawing.partition(",")[2])
+    mask, code = read_mask(vessels), pipe().encode_style(read_fundus(photo)) if photo else style
+    fundus = pipe().translate(mask, style=code, seed=seed)
+    run.reads("vessels.png", vessels)
+    if photo:
+        run.reads("photograph.png", png_bytes(read_image(photo)))
+    run.show(fundus)
+    return run.png("fundus", fundus, seed=seed), gr.update(value=run.png("vessels", mask), interactive=True)
+
+
+def tree(seed: int) -> str:
+    """A generated vessel map for the canvas."""
+    return url(pipe().annotate(pipe().denoise(pipe().sample_vessels(pipe().noise(seed)))))
+
+
+def upload(path: str | None) -> str:
+    """An uploaded vessel map for the canvas."""
+    return url(read_mask(path)) if path else gr.skip()
+
+
+def url(mask) -> str:
+    """(1, 1, 512, 512) in [0, 1] -> PNG data URL."""
+    return "data:image/png;base64," + base64.b64encode(png_bytes(mask)).decode()
+
+
+def translate(vessels: str, style: int, seed: int) -> np.ndarray:
+    return to_array(pipe().translate(read_mask(vessels), style=style, seed=seed))
+
+
+def tab(page: Page) -> SimpleNamespace:
+    """Lay the tab out; returns what others need of it."""
+    with Cell(page, "draw", PROSE, CODE) as cell:
+        with gr.Row(elem_classes="controls"):
+            tree_seed = gr.Number(7, label="Start from the tree of seed", precision=0, min_width=150)
+            plant = gr.Button("Take this tree", size="sm", min_width=110, scale=0, elem_classes="dice")
+            given = gr.UploadButton("Upload a vessel map", size="sm", file_types=["image"], type="filepath", min_width=150, scale=0, elem_classes="dice")
+        with gr.Accordion("Appearance", open=False), gr.Row(elem_classes="controls"):
+            style = gr.Slider(0, 999, 7, step=1, label="Appearance seed", min_width=160)
+            seed = gr.Slider(0, 999, 0, step=1, label="Grain seed", min_width=160)
+            photo = gr.Image(label="…or take the appearance of a photograph", type="filepath", format="png", sources=["upload", "clipboard"], height=180, min_width=220)
+        with cell.output():
+            with gr.Row(elem_classes="easel-row"):
+                canvas = Canvas(elem_id="drawing", min_width=280)
+                fundus = gr.Image(
+                    label="Fundus", show_label=False, format="png", interactive=False, elem_id="painted", min_width=280,
+                    alt_text="Synthetic fundus image of the drawn vessel map", buttons=["download", "fullscreen"],
+                )  # fmt: skip
+            with gr.Row(elem_classes="bar carry"):
+                map_file = gr.DownloadButton("⤓ Vessel map", size="sm", min_width=0, scale=0, interactive=False)
+                enlarge = gr.Button("⤢ Enlarge it", size="sm", min_width=0, scale=0)
+                compare = gr.Button("≟ Compare it", size="sm", min_width=0, scale=0)
+    cell.connect(paint, {"drawing": canvas, "style": style, "photo": photo, "seed": seed}, [fundus, map_file])
+    for control in (canvas, style, seed, photo):
+        cell.bind(control.change, trigger_mode="always_last")
+    cell.aside(plant.click, tree, [tree_seed], canvas)
+    cell.aside(given.upload, upload, [given], canvas)
+    endpoint(
+        translate,
+        [gr.Image(type="filepath", label="vessels"), gr.Number(0, label="style", precision=0), gr.Number(0, label="seed", precision=0)],
+        [gr.Image(format="png", label="fundus")],
+        "A vessel map, light on dark or dark on light, to a fundus image of 512 px.",
+    )
+    return SimpleNamespace(cell=cell, canvas=canvas, fundus=fundus, tree_seed=tree_seed, enlarge=enlarge, compare=compare)
