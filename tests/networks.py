@@ -26,10 +26,10 @@ def uniform(*shape: int, seed: int = 0) -> Tensor:
 
 
 def dead_parameters(model: nn.Module, loss: Callable[[], Tensor]) -> list[str]:
-    """Names of the parameters that `loss` does not reach. A first step moves the layers that start at zero and block the others."""
-    for step in range(2):
-        model.zero_grad()
+    """Names of the parameters that `loss` does not reach. First steps move the layers that start at zero and block the others."""
+    optimiser = torch.optim.Adam(model.parameters(), 1e-3)
+    for _ in range(4):
+        optimiser.step()
+        optimiser.zero_grad()
         loss().backward()
-        if step == 0:
-            torch.optim.SGD(model.parameters(), 0.1).step()
     return [name for name, p in model.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0]

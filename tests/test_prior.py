@@ -1,0 +1,85 @@
+import math
+
+import pytest
+import torch
+
+from retsynth.prior import FlowPrior, PriorConfig, integrate
+from tests.networks import dead_parameters, noise, seeded
+
+TINY = PriorConfig(z_channels=2, width=8, wider=16, steps=3)
+
+
+@pytest.fixture
+def model():
+    return seeded(FlowPrior(TINY))
+
+
+def test_fields_that_heun_solves_exactly():
+    x = noise(2, 1, 4, 4)
+    torch.testing.assert_close(integrate(lambda x, t: torch.full_like(x, 3.0), x, steps=1), x + 3)
+    torch.testing.assert_close(integrate(lambda x, t: 1 + 4 * t * torch.ones_like(x), x, steps=5), x + 1 + 2)
+    torch.testing.assert_close(integrate(lambda x, t: 1 + 4 * t * torch.ones_like(x), x, steps=5, start=0.5), x + 0.5 + 2 * (1 - 0.25))
+    # dx/dt = x grows by 1 + h + h^2 / 2 a step of Heun's method
+    torch.testing.assert_close(integrate(lambda x, t: x, x, steps=4), x * (1 + 1 / 4 + 1 / 32) ** 4)
+
+
+def test_the_error_falls_with_the_square_of_the_step():
+    x = torch.ones(1)
+    errors = [abs(integrate(lambda x, t: x * math.pi * t, x, steps).item() - math.exp(math.pi / 2)) for steps in (8, 16, 32)]
+    for coarse, fine in zip(errors[:-1], errors[1:], strict=True):
+        assert 3 < coarse / fine < 5
+
+
+def test_the_flow_between_two_gaussians_carries_one_to_the_other():
+    """Where data are N(m, s^2), E[x1 - x0 | x_t] is known in closed form, and the flow maps x0 to m + s x0."""
+    m, s = 2.0, 0.3
+
+    def velocity(x, t):
+        return m + (t * s**2 - (1 - t)) / ((1 - t) ** 2 + t**2 * s**2) * (x - t * m)
+
+    x = noise(1, 1, 8, 8)
+    torch.testing.assert_close(integrate(velocity, x, steps=200), m + s * x, atol=2e-3, rtol=0)
+
+
+def test_before_training_a_sample_is_the_noise_unstandardised():
+    model = FlowPrior(TINY)
+    model.mean.copy_(torch.tensor([1.0, -2.0]).view(1, 2, 1, 1))
+    model.std.copy_(torch.tensor([0.5, 3.0]).view(1, 2, 1, 1))
+    x = noise(2, 2, 16, 16)
+    z = model.sample(x)
+    torch.testing.assert_close(z, x * model.std + model.mean)
+    torch.testing.assert_close(model.standardise(z), x)
+
+
+def test_a_sample_integrates_the_velocity(model):
+    x, eye = noise(2, 2, 16, 16), torch.tensor([1, 2])
+    z = integrate(lambda x, t: model(x, torch.full((2,), float(t)), eye), x, TINY.steps)
+    torch.testing.assert_close(model.sample(x, eye), z * model.std + model.mean)
+
+
+def test_time_and_eye_steer_the_velocity(model):
+    x, t, eye = noise(1, 2, 16, 16), torch.tensor([0.5]), torch.tensor([1])
+    v = model(x, t, eye)
+    assert v.shape == x.shape
+    assert (model(x, t + 0.3, eye) - v).abs().mean() > 1e-3
+    assert (model(x, t, eye + 1) - v).abs().mean() > 1e-3
+    assert torch.equal(model.sample(x), model.sample(x, torch.zeros(1, dtype=torch.long)))
+
+
+def test_a_sample_does_not_depend_on_its_batch(model):
+    x, eye = noise(3, 2, 16, 16), torch.tensor([0, 1, 2])
+    together = model.sample(x, eye)
+    for i in range(3):
+        torch.testing.assert_close(model.sample(x[i : i + 1], eye[i : i + 1]), together[i : i + 1], atol=1e-4, rtol=0)
+
+
+def test_every_parameter_receives_a_gradient():
+    model = FlowPrior(TINY)
+    x, t, eye = noise(3, 2, 16, 16), torch.tensor([0.1, 0.5, 0.9]), torch.tensor([0, 1, 2])
+    assert dead_parameters(model, lambda: (model(x, t, eye) - x.flip(0)).square().sum()) == []
+
+
+def test_pinned_output(model):
+    velocity = model(noise(1, 2, 16, 16), torch.tensor([0.3]), torch.tensor([1]))
+    pinned = [0.1144, 0.1825, 0.1091, -0.0772, -0.1678, -0.0643, -0.1739, -0.1942]
+    torch.testing.assert_close(velocity.flatten()[::64], torch.tensor(pinned), atol=1e-3, rtol=0)
