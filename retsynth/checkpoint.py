@@ -21,7 +21,10 @@ Model = TypeVar("Model", bound=nn.Module)
 
 
 def save(model: nn.Module, path: str | os.PathLike, **notes: object) -> None:
-    """Write `model` and its config to `path` atomically. `notes` (steps, scores, …) go into the metadata as JSON."""
+    """Write `model` and its config to `path` atomically. `notes` (steps, minutes, …) go into the metadata as JSON.
+
+    Weights are kept in half precision, which halves the file at no visible cost; they are computed with in float32.
+    """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     metadata = {
@@ -30,10 +33,18 @@ def save(model: nn.Module, path: str | os.PathLike, **notes: object) -> None:
         "version": __version__,
         "notes": json.dumps(notes),
     }
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+    tensors = {name: _half(tensor.detach().cpu()).contiguous() for name, tensor in model.state_dict().items()}
     partial = path.with_name(path.name + ".partial")
     save_file(tensors, partial, metadata)
     os.replace(partial, path)
+
+
+def _half(tensor: torch.Tensor) -> torch.Tensor:
+    return tensor.half() if tensor.dtype == torch.float32 else tensor
+
+
+def _full(tensor: torch.Tensor) -> torch.Tensor:
+    return tensor.float() if tensor.dtype == torch.float16 else tensor
 
 
 def load(model_class: type[Model], path: str | os.PathLike, device: torch.device | str = "cpu") -> Model:
@@ -44,7 +55,7 @@ def load(model_class: type[Model], path: str | os.PathLike, device: torch.device
     try:
         with safe_open(path, framework="pt", device="cpu") as file:
             metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}
+            tensors = {name: _full(file.get_tensor(name)) for name in file.keys()}
     except (SafetensorError, OSError) as error:
         raise ValueError(f"cannot read weights from {path}: {error}") from error
     if metadata.get("model") != model_class.__name__:

@@ -76,7 +76,8 @@ class StyleEncoder(nn.Module):
 class Pix2Pix(nn.Module):
     """Vessels and field of view (N, 1, H, W) in [0, 1], style (N, S), noise (N, 1, H, W) ~ N(0, 1) -> fundus (N, 3, H, W) in [0, 1].
 
-    H and W divide by 2**depth. `style_mean` and `style_factor` hold the law of the training images' styles (mean, Cholesky factor of the covariance).
+    H and W divide by 2**depth. `style_mean` and `style_factor` (Cholesky factor of the covariance) hold the law of the training
+    images' styles.
     """
 
     Config = Pix2PixConfig
@@ -123,7 +124,7 @@ class Pix2Pix(nn.Module):
 
 
 def _position(like: Tensor) -> Tensor:
-    """x, y and squared radius in [-1, 1] at each pixel: (N, 3, H, W). Disc, macula and lighting have a place, convolutions do not know it."""
+    """x, y and squared radius in [-1, 1] at each pixel: (N, 3, H, W). Disc, macula and lighting have their place."""
     n, _, height, width = like.shape
     y = torch.linspace(-1, 1, height, device=like.device).view(1, 1, height, 1).expand(n, 1, height, width)
     x = torch.linspace(-1, 1, width, device=like.device).view(1, 1, 1, width).expand(n, 1, height, width)

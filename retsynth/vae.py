@@ -6,7 +6,6 @@ Three quarters of the work happens at 1/8 of the map's resolution: the map enter
 
 from dataclasses import dataclass
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 

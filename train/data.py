@@ -12,6 +12,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from PIL import Image
+from scipy.ndimage import gaussian_filter
 from torch import Tensor
 
 SIZE = 512
@@ -60,6 +61,20 @@ def _square_around(fov: np.ndarray) -> tuple[int, int, int, int]:
 def _crop(image: Image.Image, box: tuple[int, int, int, int], size: int) -> Tensor:
     square = image.crop(box).resize((size, size), Image.Resampling.BICUBIC)
     return torch.from_numpy(np.array(square)).reshape(size, size, -1).permute(2, 0, 1).float() / 255
+
+
+def disc_side(drive: Drive) -> list[int]:
+    """On which side of each image the optic disc lies: 1 left, 2 right. It is the brightest spot against its surroundings.
+
+    On DRIVE's 20 training images the spot lies on the disc in each (looked at, one by one).
+    """
+    sides = []
+    for fundus, fov in zip(drive.fundus, drive.fov, strict=True):
+        red_green, inside = (F.adaptive_avg_pool2d(x, 128)[0].numpy() for x in (fundus[:2].mean(0, keepdim=True), fov))
+        around = gaussian_filter(red_green * inside, 12) / np.maximum(gaussian_filter(inside, 12), 0.1)
+        spot = np.where(gaussian_filter(inside, 3) > 0.98, gaussian_filter(red_green, 3.5) - around, -1)
+        sides.append(1 if spot.argmax() % 128 < 64 else 2)
+    return sides
 
 
 def field_of_view(size: int = SIZE) -> Tensor:

@@ -109,6 +109,11 @@ class Run:
             with open(self.folder / "log.jsonl", "a") as file:
                 file.write(json.dumps(line) + "\n")
 
+    def barrier(self) -> None:
+        """Wait until every process is here."""
+        if self.world > 1:
+            dist.barrier()
+
     def due(self) -> bool:
         """Whether this step ends with a sample grid and new weights on disk (every `config.sample_every` steps, and the last)."""
         ends = (self.step + 1) % self.config.sample_every == 0 or self.step + 1 == self.config.steps

@@ -1,5 +1,6 @@
 """Losses that more than one script uses."""
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
@@ -54,3 +55,25 @@ class PatchDiscriminator(nn.Module):
 def hinge_discriminator(real: Tensor, fake: Tensor) -> Tensor:
     """Hinge loss of the discriminator. Lim & Ye 2017, eq. 5."""
     return F.relu(1 - real).mean() + F.relu(1 + fake).mean()
+
+
+def soft_skeleton(x: Tensor, steps: int = 6) -> Tensor:
+    """Differentiable skeleton of soft maps (N, 1, H, W) whose vessels are at most 2 `steps` px wide. Shit et al. 2021, algorithm 1."""
+
+    def erode(x: Tensor) -> Tensor:
+        return torch.minimum(-F.max_pool2d(-x, (3, 1), 1, (1, 0)), -F.max_pool2d(-x, (1, 3), 1, (0, 1)))
+
+    skeleton = F.relu(x - F.max_pool2d(erode(x), 3, 1, 1))
+    for _ in range(steps):
+        x = erode(x)
+        rest = F.relu(x - F.max_pool2d(erode(x), 3, 1, 1))
+        skeleton = skeleton + F.relu(rest - skeleton * rest)
+    return skeleton
+
+
+def centreline_dice_loss(probability: Tensor, target: Tensor) -> Tensor:
+    """1 - soft clDice, which sees a gap in a thin vessel as large as it is: scalar. Shit et al. 2021, eq. 3."""
+    ours, theirs = soft_skeleton(probability), soft_skeleton(target)
+    precision = ((ours * target).sum() + 1) / (ours.sum() + 1)
+    recall = ((theirs * probability).sum() + 1) / (theirs.sum() + 1)
+    return 1 - 2 * precision * recall / (precision + recall)

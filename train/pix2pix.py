@@ -1,4 +1,4 @@
-"""Train the translation from vessel maps to photographs: `python -m train.pix2pix --data DRIVE --steps 15000 --out weights/pix2pix.safetensors`.
+"""Train the translation from maps to photographs: `python -m train.pix2pix --data DRIVE --steps 15000 --out weights/pix2pix.safetensors`.
 
 Two discriminators: a conditional PatchGAN on the pixels, and small heads on frozen ImageNet features (Projected GAN, Sauer et al. 2021),
 which need few images. The pixel loss compares pooled images only, so that grain and choroid are left to the discriminators.
@@ -80,7 +80,9 @@ class ProjectedDiscriminator(nn.Module):
             return spectral_norm(nn.Conv2d(a, b, kernel, stride, padding=kernel // 2))
 
         self.heads = nn.ModuleList(
-            nn.Sequential(conv(c + 1, width, 3, 2 if c < 40 else 1), nn.LeakyReLU(0.2), conv(width, width, 3), nn.LeakyReLU(0.2), conv(width, 1, 1))
+            nn.Sequential(
+                conv(c + 1, width, 3, 2 if c < 40 else 1), nn.LeakyReLU(0.2), conv(width, width, 3), nn.LeakyReLU(0.2), conv(width, 1, 1)
+            )
             for c in Features.channels
         )
 
@@ -120,7 +122,7 @@ def drawn(vessels: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def views(images: Tensor, crop: int, generator: torch.Generator) -> Tensor:
-    """A random crop at full size, or the whole image at the crop's size: fine texture and global structure take turns. (N, C, crop, crop)."""
+    """A random crop at full size, or the whole image at the crop's size: texture and structure take turns. (N, C, crop, crop)."""
     if torch.rand(1, generator=generator) < 0.4:
         return F.interpolate(images, size=(crop, crop), mode="area")
     return random_crop(images, crop, generator)

@@ -1,0 +1,228 @@
+"""From a seed or a drawing to a 1024 px fundus image: the five networks in a row.
+
+Every image is made alone, whatever the batch it was asked for in, and all noise is drawn on the CPU: image i of a run depends on
+(seed, i) and the weights, not on the batch size, the device count or the order.
+"""
+
+import os
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from retsynth import checkpoint
+from retsynth.denoiser import Denoiser
+from retsynth.edsr import EDSR
+from retsynth.pix2pix import Pix2Pix
+from retsynth.prior import FlowPrior
+from retsynth.vae import ResidualVAE
+
+SIZE = 512
+TILE = 512  # of the small image, when upscaling large ones
+MARGIN = 48  # px that tiles overlap on each side: more than EDSR's receptive field
+
+
+@dataclass(frozen=True)
+class Sample:
+    """N generated pairs of one run, float32 NCHW in [0, 1] on the CPU. Image i has the index `first` + i."""
+
+    seed: int
+    first: int
+    style: Tensor  # (N, style_channels)
+    vessels: Tensor  # (N, 1, 512, 512) soft, as the VAE decodes them
+    clean: Tensor  # (N, 1, 512, 512) denoised
+    annotation: Tensor  # (N, 1, 512, 512) of 0 and 1
+    fundus: Tensor  # (N, 3, 512, 512)
+    large: Tensor | None  # (N, 3, 1024, 1024)
+
+    def __len__(self) -> int:
+        return len(self.fundus)
+
+
+class Pipeline:
+    """The stages, each a method that takes and gives (N, C, H, W) in [0, 1], and `__call__`, which chains them."""
+
+    def __init__(
+        self, vae: ResidualVAE, prior: FlowPrior, denoiser: Denoiser, pix2pix: Pix2Pix, edsr: EDSR, device: torch.device | str = "cpu"
+    ) -> None:
+        self.device = torch.device(device)
+        # channels_last is about twice as fast for inference on a CPU, and the layout of tensor cores on CUDA
+        self.vae, self.prior, self.denoiser, self.pix2pix, self.edsr = (
+            model.to(self.device, memory_format=torch.channels_last).eval() for model in (vae, prior, denoiser, pix2pix, edsr)
+        )
+        axis = torch.arange(SIZE) - (SIZE - 1) / 2
+        self.fov = ((axis[:, None] ** 2 + axis**2).sqrt() <= SIZE / 2 - 1).float()[None, None]  # (1, 1, 512, 512)
+
+    @classmethod
+    def from_pretrained(cls, source: str | os.PathLike = "weights", device: torch.device | str | None = None) -> "Pipeline":
+        """Load the five weight files from a folder or a Hub repository ("owner/name"). `device`: CUDA where there is one, else CPU.
+
+        Raises ValueError where a file is missing or does not fit.
+        """
+        device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+        classes = {"vae": ResidualVAE, "prior": FlowPrior, "denoiser": Denoiser, "pix2pix": Pix2Pix, "edsr": EDSR}
+        with ThreadPoolExecutor() as pool:  # the files are read side by side
+            files = pool.map(lambda name: checkpoint.locate(source, f"{name}.safetensors"), classes)
+            models = list(pool.map(checkpoint.load, classes.values(), files))
+        return cls(*models, device=device)
+
+    def __call__(
+        self,
+        seed: int,
+        count: int = 1,
+        *,
+        first: int = 0,
+        prior: str = "flow",
+        temperature: float = 1.0,
+        eye: str = "any",
+        style_seed: int | None = None,
+        upscale: bool = True,
+        progress: Callable[[float, str], None] | None = None,
+    ) -> Sample:
+        """Images `first` to `first` + `count` - 1 of the run `seed`.
+
+        `temperature` scales the noise of the trees, `eye` puts the disc "left" or "right" in the image, `style_seed` gives all images one
+        appearance (default: each its own), `progress` hears the share done and the stage's name between stages.
+        """
+        if count < 1:
+            raise ValueError(f"count must be 1 or more, got {count}")
+        stages = 5 if upscale else 4
+        parts: list[tuple[Tensor, ...]] = []
+        for i in range(count):
+
+            def tell(stage: int, text: str, i: int = i) -> None:
+                if progress:
+                    progress((i + stage / stages) / count, text if count == 1 else f"{text} ({i + 1} of {count})")
+
+            tell(0, "Sampling a vessel tree")
+            vessels = self.sample_vessels(temperature * self.noise(seed, first + i), prior, eye)
+            tell(1, "Denoising")
+            clean = self.denoise(vessels)
+            annotation = self.annotate(clean)
+            style = self.style(seed, first + i) if style_seed is None else self.style(style_seed)
+            tell(2, "Painting the fundus")
+            fundus = self.translate(annotation, style, seed, first + i)
+            tell(4, "Super-resolving" if upscale else "Done")
+            parts.append((style, vessels, clean, annotation, fundus) + ((self.upscale(fundus),) if upscale else ()))
+        columns = [torch.cat(column) for column in zip(*parts, strict=True)]
+        return Sample(seed, first, *columns[:5], columns[5] if upscale else None)
+
+    def noise(self, seed: int, index: int = 0) -> Tensor:
+        """z ~ N(0, I), (1, z_channels, 64, 64), of image `index` in the run `seed`."""
+        side = SIZE // self.vae.downscale
+        return _normal((1, self.vae.config.z_channels, side, side), seed, index, stream=0)
+
+    @torch.inference_mode()
+    def sample_vessels(self, z: Tensor, prior: str = "flow", eye: str = "any") -> Tensor:
+        """Noise (N, z, 64, 64) -> soft vessel maps (N, 1, 512, 512).
+
+        `prior`: "flow", or "gaussian", the paper's baseline, which decodes z as it is. `eye`: where the flow puts the disc, "any", "left" or
+        "right" in the image.
+        """
+        if prior not in ("flow", "gaussian"):
+            raise ValueError(f"prior must be 'flow' or 'gaussian', got {prior!r}")
+        sides = ("any", "left", "right")
+        if eye not in sides:
+            raise ValueError(f"eye must be one of {sides}, got {eye!r}")
+
+        def decode(z: Tensor) -> Tensor:
+            side = torch.full((1,), sides.index(eye), device=z.device)
+            return self.vae.sample(self.prior.sample(z, side) if prior == "flow" else z)
+
+        return self._each(decode, z)
+
+    @torch.inference_mode()
+    def denoise(self, vessels: Tensor) -> Tensor:
+        """Soft maps (N, 1, 512, 512) -> clean ones."""
+        return self._each(self.denoiser.denoise, vessels)
+
+    def annotate(self, clean: Tensor) -> Tensor:
+        """Clean maps (N, 1, 512, 512) -> the annotation: 1 where vessel, 0 elsewhere, nothing outside the field of view."""
+        return (clean > 0.5).float() * self.fov
+
+    def style(self, seed: int, index: int = 0) -> Tensor:
+        """A style (1, style_channels) drawn from the law of the training photographs' styles."""
+        z = _normal((1, self.pix2pix.config.style_channels), seed, index, stream=1)
+        return self.pix2pix.draw_style(z.to(self.device)).cpu()
+
+    @torch.inference_mode()
+    def encode_style(self, fundus: Tensor) -> Tensor:
+        """The appearance of photographs (N, 3, 512, 512), framed like DRIVE's: (N, style_channels)."""
+        fov = self.fov.to(self.device)
+        return self._each(lambda x: self.pix2pix.encode_style(x, fov), fundus)
+
+    @torch.inference_mode()
+    def translate(self, mask: Tensor, style: Tensor | int | None = None, seed: int = 0, index: int = 0) -> Tensor:
+        """Vessel maps (N, 1, 512, 512) in [0, 1] -> fundus images (N, 3, 512, 512).
+
+        `style`: a tensor (1 or N, style_channels), or the seed of one; None takes (`seed`, `index`), which also
+        draw the grain and the choroid's texture.
+        """
+        if mask.ndim != 4 or mask.shape[1:] != (1, SIZE, SIZE):
+            raise ValueError(f"a mask must be (N, 1, {SIZE}, {SIZE}), got {tuple(mask.shape)}: read it with retsynth.images.read_mask")
+        if not isinstance(style, Tensor):
+            style = self.style(seed, index) if style is None else self.style(style)
+        noise = _normal((1, 1, SIZE, SIZE), seed, index, stream=2).to(self.device)
+        fov = self.fov.to(self.device)
+        codes = style.to(self.device).expand(len(mask), -1)
+        return torch.cat(
+            [self.pix2pix(m[None].to(self.device), fov, code[None], noise).cpu() for m, code in zip(mask * self.fov, codes, strict=True)]
+        )
+
+    @torch.inference_mode()
+    def upscale(self, image: Tensor) -> Tensor:
+        """Colour images (N, 3, H, W) -> (N, 3, 2H, 2W), in overlapping tiles where they are large: the tiles' seams do not show."""
+        if image.ndim != 4 or image.shape[1] != 3 or min(image.shape[2:]) < 4:
+            raise ValueError(f"an image must have the shape (N, 3, H, W), 4 px or more each way, got {tuple(image.shape)}")
+        return torch.cat([self._upscale_tiles(single[None]) for single in image])
+
+    def _upscale_tiles(self, image: Tensor) -> Tensor:
+        height, width = image.shape[2:]
+        if max(height, width) <= TILE:
+            return self.edsr.upscale(image.to(self.device)).cpu()
+        large = image.new_empty(1, 3, 2 * height, 2 * width)
+        for top in range(0, height, TILE):
+            for left in range(0, width, TILE):
+                bottom, right = min(top + TILE, height), min(left + TILE, width)
+                y, x = max(top - MARGIN, 0), max(left - MARGIN, 0)
+                tile = image[:, :, y : bottom + MARGIN, x : right + MARGIN]
+                tile = self.edsr.upscale(tile.to(self.device)).cpu()
+                inner = tile[:, :, 2 * (top - y) : 2 * (bottom - y), 2 * (left - x) : 2 * (right - x)]
+                large[:, :, 2 * top : 2 * bottom, 2 * left : 2 * right] = inner
+        return large
+
+    @staticmethod
+    def interpolate(z0: Tensor, z1: Tensor, t: float) -> Tensor:
+        """Between two noises, t from 0 to 1, along the sphere on which N(0, I) lives (Shoemake 1985).
+
+        Every step is as likely as its ends, which a straight line's are not."""
+        angle = torch.arccos((z0 * z1).sum() / (z0.norm() * z1.norm()).clamp(min=1e-12))
+        if angle.sin() < 1e-4:  # the same direction: any path will do
+            return torch.lerp(z0, z1, t)
+        return (torch.sin((1 - t) * angle) * z0 + torch.sin(t * angle) * z1) / torch.sin(angle)
+
+    @staticmethod
+    def vary(z: Tensor, strength: float, seed: int) -> Tensor:
+        """A noise near z: `strength` 0 is z, 1 another tree. Still N(0, I), since the squares of the weights add up to 1."""
+        if not 0 <= strength <= 1:
+            raise ValueError(f"strength must lie between 0 and 1, got {strength}")
+        return (1 - strength**2) ** 0.5 * z + strength * _normal(tuple(z.shape), seed, 0, stream=3)
+
+    def _each(self, stage: Callable[[Tensor], Tensor], x: Iterable[Tensor]) -> Tensor:
+        """`stage` on one image at a time, so that the batch size cannot change a result."""
+        return torch.cat([stage(single[None].to(self.device)).cpu() for single in x])
+
+
+def _normal(shape: tuple[int, ...], seed: int, index: int, stream: int) -> Tensor:
+    """N(0, 1) float32 for one purpose (`stream`) of image `index` in the run `seed`.
+
+    NumPy draws it, since torch's CPU generator keeps 32 bits of a seed only: too few to tell (seed, index, stream) apart.
+    """
+    if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**32:
+        raise ValueError(f"a seed is a whole number from 0 to {2**32 - 1}, got {seed!r}")
+    if isinstance(index, bool) or not isinstance(index, int) or not 0 <= index < 2**32:
+        raise ValueError(f"an index is a whole number from 0 to {2**32 - 1}, got {index!r}")
+    return torch.from_numpy(np.random.default_rng([seed, index, stream]).standard_normal(shape, dtype=np.float32))

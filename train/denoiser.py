@@ -1,0 +1,122 @@
+"""Train the denoiser: `python -m train.denoiser --data DRIVE --vae weights/vae.safetensors --prior weights/prior.safetensors --steps 2000`.
+
+Half of each batch are the VAE's decodes of noised latents and corrupted maps, whose true maps are known. The other half are decodes of
+trees that the prior sampled: no truth exists for them, so a discriminator asks that they look like true maps and the input holds them in
+place.
+"""
+
+import os
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+from torch.optim import Adam
+from tqdm import trange
+
+from retsynth import checkpoint
+from retsynth.denoiser import Denoiser, DenoiserConfig
+from retsynth.prior import FlowPrior
+from retsynth.vae import ResidualVAE
+from train.data import SIZE, random_maps, read_drive
+from train.loop import EMA, Run, parse
+from train.losses import PatchDiscriminator, centreline_dice_loss, dice_loss, hinge_discriminator, vessel_loss
+
+
+@dataclass(frozen=True)
+class Config:
+    data: str
+    vae: str = "weights/vae.safetensors"
+    prior: str = "weights/prior.safetensors"
+    out: str = "weights/denoiser.safetensors"
+    steps: int = 2000
+    batch: int = 4  # of each half
+    trees: int = 160  # sampled from the prior
+    crop: int = 256
+    size: int = SIZE
+    lr: float = 5e-4
+    adversarial: float = 0.03
+    hold: float = 1.0  # how firmly the input holds a sampled tree in place
+    width: int = 24
+    seed: int = 0
+    log_every: int = 10
+    save_every: int = 50
+    sample_every: int = 200
+
+
+@torch.no_grad()
+def sample_trees(run: Run, vae: ResidualVAE) -> Tensor:
+    """Soft maps (trees, 1, size, size) sampled from the prior, kept in the run folder."""
+    path = run.folder / "trees.safetensors"
+    if run.rank == 0 and not path.exists():
+        prior = checkpoint.load(FlowPrior, run.config.prior, run.device)
+        generator = torch.Generator().manual_seed(run.config.seed + 10_000)
+        side = run.config.size // vae.downscale
+        maps = []
+        for _ in trange(run.config.trees, desc="trees", mininterval=5):
+            noise = torch.randn(1, vae.config.z_channels, side, side, generator=generator)
+            maps.append(vae.sample(prior.sample(noise.to(run.device))).half().cpu())
+        save_file({"trees": torch.cat(maps)}, path.with_suffix(".partial"))
+        os.replace(path.with_suffix(".partial"), path)
+    run.barrier()
+    return load_file(path)["trees"].float()
+
+
+@torch.no_grad()
+def soften(vae: ResidualVAE, x: Tensor, generator: torch.Generator) -> Tensor:
+    """What the VAE makes of true maps (N, 1, H, W): decodes of latents with one to three times the posterior's noise, with a few gaps."""
+    mu, logvar = vae.encode(x)
+    spread = 1 + 2 * torch.rand(len(x), 1, 1, 1, generator=generator)
+    noise = torch.randn(mu.shape, generator=generator) * spread
+    soft = vae.sample(mu + noise.to(x.device) * (0.5 * logvar).exp())
+    # gaps of 4 to 12 px in one cell of 64 in a few places
+    holes = (torch.rand(len(x), 1, x.shape[-2] // 8, x.shape[-1] // 8, generator=generator) < 0.01).float()
+    holes = F.interpolate(holes, size=x.shape[-2:], mode="bilinear").to(x.device)
+    return soft * (1 - holes)
+
+
+def main(config: Config) -> None:
+    run = Run(config)
+    vessels = read_drive(config.data, "training", size=2 * config.size).vessels.to(run.device)
+    vae = checkpoint.load(ResidualVAE, config.vae, run.device)
+    trees = sample_trees(run, vae)
+    torch.manual_seed(config.seed)
+    model = Denoiser(DenoiserConfig(config.width)).to(run.device)
+    discriminator = PatchDiscriminator(1, layers=4).to(run.device)
+    ema = EMA(model, 0.998)
+    optimiser = Adam(model.parameters(), config.lr, betas=(0.9, 0.99))
+    judge = Adam(discriminator.parameters(), 4e-4, betas=(0.5, 0.99))
+    run.restore(model=model, discriminator=discriminator, ema=ema.model, optimiser=optimiser, judge=judge)
+
+    window = config.crop / config.size
+    for step, generator in run.steps():
+        # as upright as the trees are, so that the discriminator cannot tell them by their turn
+        x = random_maps(vessels, config.batch, generator, degrees=20, elastic=0.02, window=window, size=config.crop)
+        chosen = torch.randint(0, len(trees), (config.batch,), generator=generator)
+        tops = torch.randint(0, config.size - config.crop + 1, (config.batch, 2), generator=generator).tolist()
+        sampled = torch.stack([trees[i, :, a : a + config.crop, b : b + config.crop] for i, (a, b) in zip(chosen, tops, strict=True)])
+        sampled = sampled.to(run.device)
+        logits, free = model(torch.cat((soften(vae, x, generator), sampled))).split(config.batch)
+        clean, dreamt = logits.sigmoid(), free.sigmoid()
+        paired = vessel_loss(logits, x) + 0.5 * centreline_dice_loss(clean, x)
+        held = F.l1_loss(F.avg_pool2d(dreamt, 5, 1, 2), F.avg_pool2d(sampled, 5, 1, 2))
+        discriminator.requires_grad_(False)
+        adversarial = -discriminator(torch.cat((clean, dreamt)))[0].mean()
+        run.update(optimiser, paired + config.hold * held + config.adversarial * adversarial, clip=1.0)
+        ema.update(model, step)
+        discriminator.requires_grad_(True)
+        real, fake = discriminator(torch.cat((x, clean.detach(), dreamt.detach())))[0].split((config.batch, 2 * config.batch))
+        judging = hinge_discriminator(real, fake)
+        run.update(judge, judging)
+        dice = 1 - dice_loss((logits.detach() > 0).float(), x)
+        run.log(paired=paired, held=held, judging=judging, dice=dice)
+        if run.due():
+            with torch.no_grad():
+                clean = ema.model.denoise(trees[:3].to(run.device))
+            run.grid(torch.cat((trees[:3], clean.cpu())), columns=3)
+            checkpoint.save(ema.model, config.out, **run.notes())
+
+
+if __name__ == "__main__":
+    main(parse(Config, __doc__))

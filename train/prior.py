@@ -1,0 +1,105 @@
+"""Train the flow over the VAE's latents: `python -m train.prior --data DRIVE --vae weights/vae.safetensors --steps 4000`.
+
+The latents of augmented training maps are encoded once into a bank in the run folder; each step draws from the posteriors in it.
+"""
+
+import os
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+from torch.optim import Adam
+from tqdm import trange
+
+from retsynth import checkpoint
+from retsynth.prior import FlowPrior, PriorConfig
+from retsynth.vae import ResidualVAE
+from train.data import SIZE, Drive, disc_side, random_grid, read_drive, warp
+from train.loop import EMA, Run, parse
+
+
+@dataclass(frozen=True)
+class Config:
+    data: str
+    vae: str = "weights/vae.safetensors"
+    out: str = "weights/prior.safetensors"
+    steps: int = 4000
+    batch: int = 8
+    bank: int = 1600  # augmented maps
+    size: int = SIZE
+    lr: float = 4e-4
+    width: int = 96
+    wider: int = 144
+    start: str = ""  # a weight file to start from
+    seed: int = 0
+    log_every: int = 10
+    save_every: int = 50
+    sample_every: int = 200
+
+
+def build_bank(run: Run, vae: ResidualVAE, drive: Drive) -> dict[str, Tensor]:
+    """mu and logvar (bank, z, h, w) of augmented maps, and the side of each one's disc (bank,): 1 left, 2 right. Made once a run."""
+    path = run.folder / "bank.safetensors"
+    if run.rank == 0 and not path.exists():
+        generator = torch.Generator().manual_seed(run.config.seed)
+        # a half-plane that moves with the map tells the disc's side after any warp
+        columns = torch.arange(drive.vessels.shape[-1]) < drive.vessels.shape[-1] / 2
+        halves = torch.stack([columns if side == 1 else ~columns for side in disc_side(drive)]).float()[:, None, None]
+        halves = halves.expand_as(drive.vessels)
+        mus, logvars, eyes = [], [], []
+        for _ in trange(run.config.bank, desc="bank", mininterval=5):
+            chosen = int(torch.randint(0, len(drive.vessels), (1,), generator=generator))
+            grid = random_grid(1, generator, degrees=20, zoom=(1.0, 1.06), shift=0.015, elastic=0.02, size=run.config.size)
+            vessels, half = warp(torch.cat((drive.vessels[chosen], halves[chosen]))[None], grid).chunk(2, dim=1)
+            with torch.no_grad():
+                mu, logvar = vae.encode((vessels > 0.5).float().to(run.device))
+            left, right = half.chunk(2, dim=-1)
+            mus.append(mu.half().cpu())
+            logvars.append(logvar.half().cpu())
+            eyes.append(1 if left.mean() > right.mean() else 2)
+        bank = {"mu": torch.cat(mus), "logvar": torch.cat(logvars), "eye": torch.tensor(eyes)}
+        save_file(bank, path.with_suffix(".partial"))
+        os.replace(path.with_suffix(".partial"), path)
+    run.barrier()
+    return load_file(path)
+
+
+def main(config: Config) -> None:
+    run = Run(config)
+    vae = checkpoint.load(ResidualVAE, config.vae, run.device)
+    bank = build_bank(run, vae, read_drive(config.data, "training", size=2 * config.size))
+    torch.manual_seed(config.seed)
+    model = FlowPrior(PriorConfig(vae.config.z_channels, config.width, config.wider)).to(run.device)
+    if config.start:
+        model.load_state_dict(checkpoint.load(FlowPrior, config.start).state_dict())
+    model.mean.copy_(bank["mu"].float().mean((0, 2, 3), keepdim=True))
+    model.std.copy_((bank["mu"].float().var((0, 2, 3), keepdim=True) + bank["logvar"].float().exp().mean((0, 2, 3), keepdim=True)).sqrt())
+    ema = EMA(model, 0.998)
+    optimiser = Adam(model.parameters(), config.lr, betas=(0.9, 0.99))
+    run.restore(model=model, ema=ema.model, optimiser=optimiser)
+    for step, generator in run.steps():
+        chosen = torch.randint(0, len(bank["mu"]), (config.batch,), generator=generator)
+        mu, logvar = bank["mu"][chosen].float(), bank["logvar"][chosen].float()
+        z = mu + torch.randn(mu.shape, generator=generator) * (0.5 * logvar).exp()
+        unknown = torch.rand(config.batch, generator=generator) < 0.3
+        eye = bank["eye"][chosen].masked_fill(unknown, 0).to(run.device)
+        x1 = model.standardise(z.to(run.device))
+        x0 = torch.randn(mu.shape, generator=generator).to(run.device)
+        t = torch.randn(config.batch, generator=generator).sigmoid().to(run.device)  # logit-normal, Esser et al. 2024
+        xt = torch.lerp(x0, x1, t[:, None, None, None])
+        loss = F.mse_loss(model(xt, t, eye), x1 - x0)
+        run.update(optimiser, loss, clip=1.0)
+        ema.update(model, step)
+        run.log(loss=loss)
+        if run.due():
+            noise = torch.randn(4, *mu.shape[1:], generator=torch.Generator().manual_seed(1)).to(run.device)
+            with torch.no_grad():
+                maps = vae.sample(ema.model.sample(noise, torch.tensor([0, 0, 1, 2], device=run.device)))
+            run.grid(maps.cpu(), columns=4)
+            checkpoint.save(ema.model, config.out, **run.notes())
+
+
+if __name__ == "__main__":
+    main(parse(Config, __doc__))
