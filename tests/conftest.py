@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
+from tests.networks import seeded
+
 ROOT = Path(__file__).parents[1]
 SIZE = 512
 
@@ -90,3 +92,42 @@ def tiny_drive(tmp_path_factory) -> Path:
             if half == "test":
                 Image.fromarray(second.astype(np.uint8) * 255).save(root / half / "2nd_manual" / f"{number:02d}_manual2.gif")
     return root
+
+
+@pytest.fixture(scope="session")
+def tiny_weights(tmp_path_factory) -> Path:
+    """A folder with the five weight files of networks so small that a whole run takes well under a second; their weights are random."""
+    from retsynth import checkpoint
+    from retsynth.denoiser import Denoiser, DenoiserConfig
+    from retsynth.edsr import EDSR, EDSRConfig
+    from retsynth.pix2pix import Pix2Pix, Pix2PixConfig
+    from retsynth.prior import FlowPrior, PriorConfig
+    from retsynth.vae import ResidualVAE, VAEConfig
+
+    models = {
+        "vae": ResidualVAE(VAEConfig(z_channels=2, width=8)),
+        "prior": FlowPrior(PriorConfig(z_channels=2, width=8, wider=16, steps=2)),
+        "denoiser": Denoiser(DenoiserConfig(width=4)),
+        "pix2pix": Pix2Pix(Pix2PixConfig(style_channels=4, width=8, depth=3)),
+        "edsr": EDSR(EDSRConfig(width=8, blocks=1)),
+    }
+    folder = tmp_path_factory.mktemp("weights")
+    for number, (name, model) in enumerate(models.items()):
+        checkpoint.save(seeded(model, number), folder / f"{name}.safetensors")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_pipeline(tiny_weights):
+    """A `Pipeline` of `tiny_weights`, on the CPU."""
+    from retsynth.pipeline import Pipeline
+
+    return Pipeline.from_pretrained(tiny_weights, device="cpu")
+
+
+@pytest.fixture(scope="session")
+def committed_pipeline():
+    """The `Pipeline` of the weights in this repository, on the CPU."""
+    from retsynth.pipeline import Pipeline
+
+    return Pipeline.from_pretrained(ROOT / "weights", device="cpu")
