@@ -9,13 +9,14 @@ from retsynth import __version__
 from retsynth.notebook.compare import report
 
 MASTHEAD = """<header class="masthead">
-<h1>retsynth</h1><p>Synthetic fundus images of the retina, with their vessel maps</p><span class="badge">synthetic · not for diagnosis</span>
+<h1>retsynth</h1><p>Synthetic fundus images of the retina, with their vessel maps</p>
+<span class="badge">synthetic · not for diagnosis</span>
 </header>"""
 
 TEXT = f"""## What this is
 retsynth {__version__} makes fundus images of eyes that do not exist, each with the vessel map it was painted from, so that segmentation
 networks can be trained where annotated photographs are scarce. It follows Sengupta, Zelek and Lakshminarayanan,
-*Generative Modeling for Retinal Fundus Image Synthesis* (2019): a residual variational autoencoder, a deconvolution denoiser, pix2pix, EDSR.
+*Generative Modeling for Retinal Fundus Image Synthesis* (2019): residual variational autoencoder, deconvolution denoiser, pix2pix, EDSR.
 
 ## Limits
 * **Not for diagnosis.** No image here shows a patient, and none may be used to judge one.

@@ -21,15 +21,35 @@ GUTTER = """<span class="gutter" data-state="${value.split(' ')[0]}">In&nbsp;[${
   value.startsWith('running') ? '*' : value.split(' ')[1] || '&nbsp;'}]:</span>"""
 NOTE = """<div role="status" aria-live="polite" class="${value.error ? 'note error' : 'note'}">${
   value.number ? `<span class="gutter">Out[${value.number}]:</span>` : ''}${value.error || value.text || ''}</div>"""
+LISTING = """<button type="button" class="copy" aria-label="Copy the code">Copy</button>
+<pre tabindex="0"><code>${retsynth.highlight(value)}</code></pre>"""
+COPY = """element.addEventListener("click", async (event) => {
+  if (!event.target.closest(".copy")) return;
+  await navigator.clipboard.writeText(props.value);
+  event.target.textContent = "Copied";
+  setTimeout(() => { event.target.textContent = "Copy"; }, 1500);
+});"""
 RUNNING = "state => state.replace(/^\\w+/, 'running')"
 STOPPED = "state => state.replace(/^running/, 'stopped')"
 FAILED = "state => state.replace(/^running/, 'error')"
 STALE = "state => state.replace(/^done/, 'stale')"
 PRIVATE = {"api_visibility": "private"}
+SMALL = {"size": "sm", "min_width": 0, "scale": 0}
+PICTURES = {"show_label": False, "format": "png", "interactive": False, "object_fit": "contain", "height": "auto"}
+
+
+def upload(label: str, **options: object) -> gr.Image:
+    """An upload whose file reaches `retsynth.images` as it was sent: gr.Image would decode it first, and refuse in its own words."""
+    image = gr.Image(label=label, type="filepath", format="png", sources=["upload", "clipboard"], **options)
+    image.preprocess = lambda payload: payload.path if payload else None
+    return image
 
 
 def fill(code: str, values: dict) -> str:
-    """`code` with the values put in: {name} becomes a Python literal; a line that starts with [name] or [!name] stays where that value is or is not set."""
+    """`code` with the values put in: {name} becomes a literal; a line that starts with [name] or [!name] stays where it is set or not.
+
+    page.js has the same rules, so that the code on the page follows the controls without the server.
+    """
     lines = []
     for line in code.splitlines():
         condition = re.match(r"\[(!?)(\w+)\]", line)
@@ -72,8 +92,9 @@ class Run:
 class Cell:
     """One cell of the page. Use as a context for its controls, then `with cell.output():` for its results, then `connect`."""
 
-    def __init__(self, page: "Page", name: str, prose: str, code: str):
+    def __init__(self, page: "Page", name: str, prose: str, code: str, unfolded: bool = True):
         self.page, self.name, self.prose, self.code = page, name, prose, code.replace("{weights}", repr(page.weights))
+        self.unfolded = unfolded  # whether the code is seen at once
         self.events: list = []
         page.cells.append(self)
 
@@ -82,8 +103,8 @@ class Cell:
         gr.Markdown(self.prose, elem_classes="prose-cell")
         with gr.Column(elem_classes="in", min_width=0):
             self.state = gr.HTML("idle", html_template=GUTTER, js_on_load=None, apply_default_css=False, elem_classes="state")
-            with gr.Accordion("Python", open=True, elem_classes="code"):
-                self.source = gr.Code(language="python", interactive=False, show_label=False, show_line_numbers=False, container=False, buttons=["copy"])
+            with gr.Accordion("Python", open=self.unfolded, elem_classes="code"):
+                self.source = gr.HTML("", html_template=LISTING, js_on_load=COPY, apply_default_css=False, elem_classes="listing")
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -93,9 +114,9 @@ class Cell:
     def output(self) -> Iterator[None]:
         """The bar with Run, then the place of the results."""
         with gr.Row(elem_classes="bar"):
-            self.run = gr.Button("▶ Run", variant="primary", size="sm", elem_classes="run", min_width=0, scale=0)
-            self.stop = gr.Button("■ Stop", size="sm", elem_classes="stop", min_width=0, scale=0)
-            self.clear = gr.Button("Clear", size="sm", elem_classes="clear", min_width=0, scale=0)
+            self.run = gr.Button("▶ Run", variant="primary", elem_classes="run", **SMALL)
+            self.stop = gr.Button("■ Stop", elem_classes="stop", **SMALL)
+            self.clear = gr.Button("Clear", elem_classes="clear", **SMALL)
         with gr.Column(elem_classes="out", min_width=0):
             self.note = gr.HTML({}, html_template=NOTE, js_on_load=None, apply_default_css=False, elem_classes="note-block")
             yield
@@ -117,7 +138,9 @@ class Cell:
         touched = [control.input for control in controls if hasattr(control, "input")]
         gr.on(touched, None, self.state, self.state, js=STALE, show_progress="hidden", **PRIVATE)
         empty = [[] if isinstance(output, gr.Gallery) else None for output in outputs]
-        self.clear.click(lambda: ["idle", {}, *empty], None, [self.state, self.note, *outputs], queue=False, show_progress="hidden", **PRIVATE)
+        self.clear.click(
+            lambda: ["idle", {}, *empty], None, [self.state, self.note, *outputs], queue=False, show_progress="hidden", **PRIVATE
+        )
         self.bind(self.run.click)
 
     def bind(self, trigger: Callable, **options: object) -> None:
@@ -157,7 +180,11 @@ class Cell:
                 for results in _each(gpu(self.handler)(run, **inputs)):
                     results = results if isinstance(results, (list, tuple)) else [results]
                     yield [gr.skip()] * 4 + list(results)
-                facts = [f"{time.perf_counter() - began:.2f} s", pipe().device.type.upper(), *([f"seed {inputs['seed']}"] if "seed" in inputs else [])]
+                facts = [
+                    f"{time.perf_counter() - began:.2f} s",
+                    pipe().device.type.upper(),
+                    *([f"seed {inputs['seed']}"] if "seed" in inputs else []),
+                ]
                 note = {"number": number, "text": " · ".join(facts)}
                 yield [f"done {number}", note, gr.skip(), gr.skip(), *skip]
                 code = fill(self.code, inputs)
@@ -189,10 +216,10 @@ class Page:
         self.weights, self.cells = weights, []
         self.history = gr.State([], time_to_live=3600)
         with gr.Row(elem_classes="toolbar"):
-            self.run_all = gr.Button("▶▶ Run all", size="sm", min_width=0, scale=0)
-            self.stop_all = gr.Button("■ Stop", size="sm", min_width=0, scale=0)
-            self.clear_all = gr.Button("Clear all", size="sm", min_width=0, scale=0)
-            self.notebook = gr.DownloadButton("⤓ .ipynb", size="sm", min_width=0, scale=0, interactive=False, elem_id="notebook-file")
+            self.run_all = gr.Button("▶▶ Run all", **SMALL)
+            self.stop_all = gr.Button("■ Stop", **SMALL)
+            self.clear_all = gr.Button("Clear all", **SMALL)
+            self.notebook = gr.DownloadButton("⤓ .ipynb", interactive=False, elem_id="notebook-file", **SMALL)
 
     def finish(self) -> None:
         """Connect what needs every cell: the Stop buttons, and the tool bar, which presses the buttons of the tab in view."""

@@ -12,11 +12,11 @@ import numpy as np
 
 from retsynth.images import png_bytes, read_fundus, read_mask, to_array
 from retsynth.metrics import morphometry, psnr, ssim, ssim_map
-from retsynth.notebook.cell import Cell, Page, Run, endpoint
+from retsynth.notebook.cell import PICTURES, SMALL, Cell, Page, Run, endpoint, upload
 
 PROSE = """## How alike, and what that means
-**SSIM** (Wang et al. 2004) compares two images window by window. Read it with its baselines: between vessel maps, a *blank* map scores higher
-than another real one, so the aim is the value that real images have among themselves, not more. Morphometry judges the trees."""
+**SSIM** (Wang et al. 2004) compares two images window by window. Read it with its baselines: beside a vessel map, a *blank* one scores
+higher than another real one, so the aim is the value that real images have among themselves, not more. Morphometry judges the trees."""
 
 CODE = """\
 from pathlib import Path
@@ -30,28 +30,37 @@ for path in sorted(Path().glob('candidate-*.png')):
     value, heat = ssim_map(image, reference)
     print(path.name, round(value, 4), round(psnr(image, reference), 2))"""
 
+LEGEND = "<div class='legend'><span>SSIM 0, unlike</span><i></i><span>1, alike</span></div>"
 # Dark where the images differ, light where they agree; rising in lightness, so that it reads without colour as well.
 HEAT = np.array([[13, 8, 35], [84, 20, 94], [160, 44, 81], [219, 92, 50], [250, 168, 40], [252, 250, 190]], float)
+BLANK = ("plain disc", "blank map")  # what an image without any content is called
 NAMES = {
-    "density": ("vessel share of the field of view", ".3f"), "length": ("length, px", ",.0f"), "junctions": ("junctions", ".0f"),
-    "end_points": ("end points", ".0f"), "calibre": ("mean calibre, px", ".2f"), "components": ("components", ".0f"),
-    "largest_share": ("share of the largest", ".3f"), "box_dimension": ("box dimension", ".2f"), "tortuosity": ("tortuosity", ".3f"),
-}  # fmt: skip
+    "density": ("vessel share of the field of view", ".3f"),
+    "length": ("length, px", ",.0f"),
+    "junctions": ("junctions", ".0f"),
+    "end_points": ("end points", ".0f"),
+    "calibre": ("mean calibre, px", ".2f"),
+    "components": ("components", ".0f"),
+    "largest_share": ("share of the largest", ".3f"),
+    "box_dimension": ("box dimension", ".2f"),
+    "tortuosity": ("tortuosity", ".3f"),
+}
 
 
 def measure(run: Run, vessels: int, reference: str | None, candidates: list | None):
     """SSIM maps with their values, the strip plot that puts them in place, and the morphometry of vessel maps."""
     if not candidates:
         raise ValueError("there is nothing to compare yet: upload one or more candidates, or take the generated ones")
-    read = read_mask if vessels else read_fundus
-    wanted = _reference(vessels, reference)
-    images = [read(path) for path, _ in candidates]
-    for name, image in [("reference.png", wanted), *((f"candidate-{i}.png", image) for i, image in enumerate(images))]:
-        run.reads(name, png_bytes(image))
+    wanted, images = _reference(vessels, reference), [(read_mask if vessels else read_fundus)(path) for path, _ in candidates]
     scores = [ssim_map(image, wanted) for image in images]
-    maps = [(run.png(f"ssim-{i}", heat(m)), f"candidate {i}: SSIM {value:.3f}, {psnr(images[i], wanted):.1f} dB") for i, (value, m) in enumerate(scores)]
+    maps = []
+    for i, (image, (value, local)) in enumerate(zip(images, scores, strict=True), start=1):
+        run.reads(f"candidate-{i}.png", png_bytes(image))
+        maps.append((run.png(f"ssim-{i}", heat(local)), f"candidate {i}: SSIM {value:.3f}, {psnr(image, wanted):.1f} dB"))
+    run.reads("reference.png", png_bytes(wanted))
     run.show(heat(scores[0][1]))
-    return maps, strip({"candidates": [value for value, _ in scores], **baselines(vessels, wanted)}, vessels), _trees(wanted, images) if vessels else ""
+    plot = strip({"candidates": [value for value, _ in scores], **baselines(vessels, wanted)}, vessels)
+    return maps, plot, _trees(wanted, images) if vessels else ""
 
 
 def compare(reference: str, image: str) -> tuple[float, float, np.ndarray]:
@@ -82,31 +91,44 @@ def report() -> dict:
 
 
 def strip(groups: dict[str, list[float]], vessels: int) -> str:
-    """A strip plot: a row for each group, a dot for each value, a bar at the mean. SVG and a sentence for those who do not see it."""
-    low, high, left, right, step = 0.2, 1.0, 150, 640, 34
-    at = lambda value: left + (min(max(value, low), high) - low) / (high - low) * (right - left)  # noqa: E731
-    labels = {"real": "real against real", "ours": "ours against real", "candidates": "your candidates", "blank": "blank" if vessels else "plain disc"}
-    parts, words, foot = [], [], 24 + step * len(groups)
-    for tick in np.linspace(low, high, 5):
-        parts.append(f"<line class='grid' x1='{at(tick):.0f}' x2='{at(tick):.0f}' y1='8' y2='{foot}'/><text class='tick' x='{at(tick):.0f}' y='{foot + 18}'>{tick:.1f}</text>")
-    for i, (name, values) in enumerate(groups.items()):
-        y, label, mean = 26 + step * i, labels.get(name, name), float(np.mean(values))
-        parts.append(f"<text class='label' x='{left - 14}' y='{y + 5}'>{html.escape(label)}</text>")
-        parts += [f"<circle class='{'mine' if name == 'candidates' else 'other'}' cx='{at(v):.1f}' cy='{y + (j * 7) % 11 - 5}' r='4'/>" for j, v in enumerate(values)]
-        parts.append(f"<line class='mean' x1='{at(mean):.1f}' x2='{at(mean):.1f}' y1='{y - 12}' y2='{y + 12}'/><text class='value' x='{right + 12}' y='{y + 5}'>{mean:.3f}</text>")
-        words.append(f"{label}: mean {mean:.3f}")
-    title = f"SSIM against real {'vessel maps' if vessels else 'fundus images'}. " + "; ".join(words)
-    return f"<svg class='strip-plot' viewBox='0 0 700 {foot + 28}' role='img' aria-label='{html.escape(title)}'>{''.join(parts)}</svg>"
+    """A strip plot: a row for each group, a dot for each value, a bar at the mean. SVG, and a sentence for those who do not see it."""
+    names = {"real": "real against real", "ours": "ours against real", "candidates": "your candidates"} | {"blank": BLANK[vessels]}
+    rows = [(names.get(name, name), name == "candidates", values) for name, values in groups.items()]
+    foot = 24 + 34 * len(rows)
+    ticks = "".join(_tick(tick, foot) for tick in (0.2, 0.4, 0.6, 0.8, 1.0))
+    words = "; ".join(f"{label} {np.mean(values):.3f}" for label, _, values in rows)
+    title = html.escape(f"Mean SSIM with the reference or with real {'vessel maps' if vessels else 'fundus images'}: {words}")
+    drawn = "".join(_row(26 + 34 * i, *row) for i, row in enumerate(rows))
+    return f"<svg class='strip-plot' viewBox='0 0 700 {foot + 28}' role='img' aria-label='{title}'>{ticks}{drawn}</svg>"
+
+
+def _at(value: float) -> float:
+    """The place of an SSIM between 0.2 and 1 on the plot's axis."""
+    return 150 + (min(max(value, 0.2), 1.0) - 0.2) / 0.8 * 490
+
+
+def _tick(value: float, foot: int) -> str:
+    line = f"<line class='grid' x1='{_at(value):.0f}' x2='{_at(value):.0f}' y1='8' y2='{foot}'/>"
+    return line + f"<text class='tick' x='{_at(value):.0f}' y='{foot + 18}'>{value:.1f}</text>"
+
+
+def _row(y: int, label: str, mine: bool, values: list[float]) -> str:
+    mean, kind = float(np.mean(values)), "mine" if mine else "other"
+    dots = "".join(f"<circle class='{kind}' cx='{_at(v):.1f}' cy='{y + (j * 7) % 11 - 5}' r='4'/>" for j, v in enumerate(values))
+    bar = f"<line class='mean' x1='{_at(mean):.1f}' x2='{_at(mean):.1f}' y1='{y - 12}' y2='{y + 12}'/>"
+    name = f"<text class='label' x='136' y='{y + 5}'>{html.escape(label)}</text>"
+    return f"{name}{dots}{bar}<text class='value' x='652' y='{y + 5}'>{mean:.3f}</text>"
 
 
 def _trees(wanted, images: list) -> str:
     """The morphometry of the maps side by side."""
     columns = [asdict(morphometry(to_array(image) > 127)) for image in (wanted, *images)]
-    head = "".join(f"<th scope='col'>{name}</th>" for name in ("", "reference", *(f"candidate {i}" for i in range(len(images)))))
+    head = "".join(f"<th scope='col'>{name}</th>" for name in ("", "reference", *(f"candidate {i + 1}" for i in range(len(images)))))
     rows = "".join(
         f"<tr><th scope='row'>{label}</th>{''.join(f'<td>{column[key]:{form}}</td>' for column in columns)}</tr>"
-        for key, (label, form) in NAMES.items() if key in columns[0]
-    )  # fmt: skip
+        for key, (label, form) in NAMES.items()
+        if key in columns[0]
+    )
     return f"<div class='scroll'><table class='figures'><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>"
 
 
@@ -134,23 +156,18 @@ def tab(page: Page) -> SimpleNamespace:
     with Cell(page, "compare", PROSE, CODE) as cell:
         with gr.Row(elem_classes="controls"):
             vessels = gr.Radio([("Fundus images", 0), ("Vessel maps", 1)], value=0, label="Compare", min_width=200)
-            take = gr.Button("Take the generated", size="sm", min_width=140, scale=0, elem_classes="dice")
+            take = gr.Button("Take the generated", elem_classes="dice", **SMALL)
         with gr.Row(elem_classes="controls"):
-            reference = gr.Image(
-                label="Reference (empty: a real photograph, or a synthetic map)", type="filepath", format="png", sources=["upload", "clipboard"], height=220, min_width=240,
-            )  # fmt: skip
-            candidates = gr.Gallery(label="Candidates", type="filepath", format="png", columns=4, height=220, interactive=True, object_fit="contain", min_width=240, file_types=["image"], sources=["upload"])
+            reference = upload("Reference (empty: a real photograph, or a synthetic map)", height=220, min_width=240)
+            options = {"type": "filepath", "format": "png", "sources": ["upload"], "file_types": ["image"], "object_fit": "contain"}
+            candidates = gr.Gallery(label="Candidates", columns=4, height=220, min_width=240, interactive=True, **options)
         with cell.output():
-            maps = gr.Gallery(label="SSIM maps", show_label=False, columns=4, format="png", interactive=False, height="auto", object_fit="contain", elem_classes="pictures")
-            gr.HTML("<div class='legend'><span>SSIM 0, unlike</span><i></i><span>1, alike</span></div>", js_on_load=None, elem_classes="legend-block")
+            maps = gr.Gallery(label="SSIM maps", columns=3, elem_classes="pictures until-run", **PICTURES)
+            gr.HTML(LEGEND, js_on_load=None, elem_classes="until-run")
             plot = gr.HTML(js_on_load=None, elem_classes="plot")
             trees = gr.HTML(js_on_load=None)
     cell.connect(measure, {"vessels": vessels, "reference": reference, "candidates": candidates}, [maps, plot, trees])
     with gr.Row(visible=False):
-        endpoint(
-            compare,
-            [gr.Image(type="filepath", label="reference"), gr.Image(type="filepath", label="image")],
-            [gr.Number(label="ssim"), gr.Number(label="psnr"), gr.Image(format="png", label="ssim_map")],
-            "SSIM, PSNR in dB and the SSIM map of two fundus images.",
-        )
+        results = [gr.Number(label="ssim"), gr.Number(label="psnr"), gr.Image(format="png", label="ssim_map")]
+        endpoint(compare, [upload("reference"), upload("image")], results, "SSIM, PSNR in dB and the SSIM map of two fundus images.")
     return SimpleNamespace(cell=cell, vessels=vessels, reference=reference, candidates=candidates, take=take)

@@ -10,7 +10,7 @@ from PIL import Image
 
 from retsynth.images import overlay, to_array
 from retsynth.notebook import pipe
-from retsynth.notebook.cell import PRIVATE, Cell, Page, Run, endpoint
+from retsynth.notebook.cell import PICTURES, PRIVATE, SMALL, Cell, Page, Run, endpoint
 
 PAIRS = """## A seed becomes an eye
 A residual **variational autoencoder** with a learned flow prior draws a vessel tree, a **deconvolution denoiser** makes it crisp, and
@@ -27,7 +27,7 @@ vessels, fundus = sample.annotation, sample.fundus  # (N, 1, 512, 512) and (N, 3
 Image.fromarray(overlay(fundus[:1], vessels[:1]))"""
 
 WAY = """## Between two seeds
-Walking along the great circle between two noises, every step is a whole eye of its own: the generator has learned trees, not a list of them."""
+Walking along the great circle between two noises, every step is a whole eye of its own: the generator has learned trees, not a list."""
 
 WAY_CODE = """\
 import numpy as np
@@ -40,10 +40,12 @@ frames = []
 for t in np.linspace(0, 1, {steps}):
     z = pipe.interpolate(pipe.noise({seed}), pipe.noise({other}), t)
     style = (1 - t) * pipe.style({seed}) + t * pipe.style({other})
-    frames.append(pipe.translate(pipe.denoise(pipe.sample_vessels(z)), style=style, seed={seed}))
+    vessels = pipe.annotate(pipe.denoise(pipe.sample_vessels(z)))
+    frames.append(pipe.translate(vessels, style=style, seed={seed}))
 Image.fromarray(np.hstack([to_array(frame) for frame in frames]))"""
 
 RANDOM_SEED = "() => Math.floor(Math.random() * 2 ** 32)"
+CAPTIONS = {"vessels": "vessel map", "fundus": "fundus", "overlay": "both", "large": "fundus, 1024 px"}
 SYNTHETIC = "Synthetic images, not for diagnosis. Each downloaded PNG says so in its metadata, with the seed."
 
 
@@ -77,7 +79,7 @@ def generate(seed: int, prior: str, style_seed: int | None) -> tuple[np.ndarray,
 def _between(seed: int, other: int, t: float):
     z = pipe().interpolate(pipe().noise(seed), pipe().noise(other), t)
     style = (1 - t) * pipe().style(seed) + t * pipe().style(other)
-    return pipe().translate(pipe().denoise(pipe().sample_vessels(z)), style=style, seed=seed)
+    return pipe().translate(pipe().annotate(pipe().denoise(pipe().sample_vessels(z))), style=style, seed=seed)
 
 
 def _eye(run: Run, sample, count: int) -> list[tuple[str, str]]:
@@ -87,9 +89,8 @@ def _eye(run: Run, sample, count: int) -> list[tuple[str, str]]:
     if sample.first == 0:
         run.show(blend)
     number = f" {sample.first}" if count > 1 else ""
-    captions = {"vessels": "vessel map", "overlay": "both", "large": "fundus, 1024 px"}
     written = {kind: run.png(f"{sample.first:04d}_{kind}", image, **notes) for kind, image in pictures.items() if image is not None}
-    return [(path, captions.get(kind, kind) + number) for kind, path in written.items()]
+    return [(path, CAPTIONS[kind] + number) for kind, path in written.items()]
 
 
 def _archive(run: Run) -> str:
@@ -115,11 +116,11 @@ def _share(run: Run, i: int, count: int):
 
 def tab(page: Page, examples: Path) -> SimpleNamespace:
     """Lay the tab out; returns what others need of it."""
-    shipped = [(examples / f"sample_{kind}.png", caption) for kind, caption in (("vessels", "vessel map"), ("fundus", "fundus"), ("overlay", "both"))]
+    shipped = [(examples / f"sample_{kind}.png", caption) for kind, caption in CAPTIONS.items()]
     with Cell(page, "generate", PAIRS, PAIRS_CODE) as cell:
         with gr.Row(elem_classes="controls"):
             seed = gr.Number(7, label="Seed", precision=0, info="0 to 4294967295", min_width=130)
-            dice = gr.Button("⚄ New eye", size="sm", min_width=90, scale=0, elem_classes="dice")
+            dice = gr.Button("⚄ New eye", elem_classes="dice", **SMALL)
             count = gr.Slider(1, 8, 1, step=1, label="Pairs", min_width=160)
         with gr.Accordion("Prior, appearance, size", open=False), gr.Row(elem_classes="controls"):
             prior = gr.Radio(["flow", "gaussian"], value="flow", label="Prior", info="gaussian is the paper's: N(0, I)", min_width=180)
@@ -127,37 +128,38 @@ def tab(page: Page, examples: Path) -> SimpleNamespace:
             style_seed = gr.Number(None, label="Appearance seed", precision=0, info="empty: each its own", min_width=130)
             upscale = gr.Checkbox(False, label="1024 px as well (EDSR)", min_width=160)
         with cell.output():
-            gallery = gr.Gallery(
-                [(str(path), caption) for path, caption in shipped if path.exists()], label="Pairs", show_label=False, columns=3, format="png",
-                object_fit="contain", interactive=False, height="auto", elem_classes="pictures", type="filepath", buttons=["download", "fullscreen"],
-            )  # fmt: skip
+            there = [(str(path), caption) for path, caption in shipped if path.exists()]
+            gallery = gr.Gallery(there, label="Pairs", columns=3, type="filepath", elem_classes="pictures", elem_id="pairs", **PICTURES)
             gr.HTML(SYNTHETIC, elem_classes="small-print", js_on_load=None)
             with gr.Row(elem_classes="bar carry"):
-                edit = gr.Button("✎ Edit its vessels", size="sm", min_width=0, scale=0)
-                enlarge = gr.Button("⤢ Enlarge it", size="sm", min_width=0, scale=0)
-                compare = gr.Button("≟ Compare it", size="sm", min_width=0, scale=0)
-                archive = gr.DownloadButton("⤓ ZIP", size="sm", min_width=0, scale=0, interactive=False)
+                edit = gr.Button("✎ Edit its vessels", **SMALL)
+                enlarge = gr.Button("⤢ Enlarge it", **SMALL)
+                compare = gr.Button("≟ Compare it", **SMALL)
+                archive = gr.DownloadButton("⤓ ZIP", interactive=False, **SMALL)
     inputs = {"seed": seed, "count": count, "prior": prior, "temperature": temperature, "style_seed": style_seed, "upscale": upscale}
     cell.connect(pairs, inputs, [gallery, archive])
-    new = dice.click(None, None, seed, js=RANDOM_SEED, show_progress="hidden", **PRIVATE)
-    cell.bind(new.then)
+    cell.bind(dice.click(None, None, seed, js=RANDOM_SEED, show_progress="hidden", **PRIVATE).then)
     chosen = gr.State(0)
+    _between_tab(page)
     with gr.Row(visible=False):
+        style = gr.Number(None, label="style_seed", precision=0)
         endpoint(
             generate,
-            [gr.Number(7, label="seed", precision=0), gr.Radio(["flow", "gaussian"], value="flow", label="prior"), gr.Number(None, label="style_seed", precision=0)],
+            [gr.Number(7, label="seed", precision=0), gr.Radio(["flow", "gaussian"], value="flow", label="prior"), style],
             [gr.Image(format="png", label="vessels"), gr.Image(format="png", label="fundus")],
             "A seed to a vessel map (512 px, binary) and its fundus image (1024 px).",
         )
-
-    with Cell(page, "between", WAY, WAY_CODE) as between:
-        with gr.Row(elem_classes="controls"):
-            first = gr.Number(7, label="From seed", precision=0, min_width=130)
-            last = gr.Number(8, label="To seed", precision=0, min_width=130)
-            steps = gr.Slider(3, 12, 5, step=1, label="Steps", min_width=160)
-        with between.output():
-            strip = gr.Gallery(label="Steps", show_label=False, columns=5, height="auto", format="png", object_fit="contain", interactive=False, elem_classes="pictures until-run")
-            film = gr.Image(label="Animation", show_label=False, interactive=False, format="webp", height=320, elem_classes="film until-run", alt_text="Animation from the first eye to the second and back")
-    between.connect(way, {"seed": first, "other": last, "steps": steps}, [strip, film])
     return SimpleNamespace(cell=cell, seed=seed, gallery=gallery, chosen=chosen, edit=edit, enlarge=enlarge, compare=compare)
 
+
+def _between_tab(page: Page) -> None:
+    with Cell(page, "between", WAY, WAY_CODE) as cell:
+        with gr.Row(elem_classes="controls"):
+            seed = gr.Number(7, label="From seed", precision=0, min_width=130)
+            other = gr.Number(8, label="To seed", precision=0, min_width=130)
+            steps = gr.Slider(3, 12, 5, step=1, label="Steps", min_width=160)
+        with cell.output():
+            strip = gr.Gallery(label="Steps", columns=5, elem_classes="pictures until-run", **PICTURES)
+            alt = "Animation from the first eye to the second and back"
+            film = gr.Image(show_label=False, interactive=False, format="webp", height=320, elem_classes="film until-run", alt_text=alt)
+    cell.connect(way, {"seed": seed, "other": other, "steps": steps}, [strip, film])

@@ -46,7 +46,9 @@ def _code(identity: str, number: int | None, source: str, outputs: list | None =
 
 def _files(reads: dict[str, bytes]) -> str:
     lines = ["# the files that the next cell reads", "from base64 import b64decode", "from pathlib import Path", ""]
-    return "\n".join(lines + [f"Path({name!r}).write_bytes(b64decode({base64.b64encode(data).decode()!r}))" for name, data in reads.items()])
+    return "\n".join(
+        lines + [f"Path({name!r}).write_bytes(b64decode({base64.b64encode(data).decode()!r}))" for name, data in reads.items()]
+    )
 
 
 def _picture(png: bytes) -> dict:

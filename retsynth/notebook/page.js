@@ -15,6 +15,12 @@ window.retsynth = {
       return set === Boolean(condition[1]) ? [] : [line.slice(condition[0].length)];
     }).join("\n").replace(/\{(\w+)\}/g, (_, name) => this.literal(given[name]));
   },
+  highlight(code) {
+    const kinds = [["comment", /#.*/], ["string", /'(?:\\.|[^'\\])*'/], ["keyword", /\b(?:from|import|for|in|as|None|True|False)\b/], ["number", /\b\d+(?:\.\d+)?\b/]];
+    const any = new RegExp(kinds.map(([, pattern]) => `(${pattern.source})`).join("|"), "g");
+    return code.replace(/[&<>]/g, (sign) => ({ "&": "&amp;", "<": "&lt;", ">": "&gt;" })[sign])
+      .replace(any, (found, ...groups) => `<span class="${kinds[groups.findIndex((group) => group === found)][0]}">${found}</span>`);
+  },
   press(name) {
     document.querySelectorAll(`.cell button.${name}`).forEach((button) => button.checkVisibility() && button.click());
   },

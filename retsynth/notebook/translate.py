@@ -8,8 +8,7 @@ import numpy as np
 
 from retsynth.images import png_bytes, read_fundus, read_image, read_mask, to_array
 from retsynth.notebook import asset, pipe
-from retsynth.notebook.cell import PRIVATE, Cell, Page, Run, endpoint
-from retsynth.notebook.generate import RANDOM_SEED
+from retsynth.notebook.cell import SMALL, Cell, Page, Run, endpoint, upload
 
 PROSE = """## Draw the vessels, watch the eye
 White on black, inside the circle: real vessels leave the optic disc as two arcades, branch and taper, and spare the fovea. **pix2pix**
@@ -28,14 +27,9 @@ fundus = pipe.translate(mask, style=style, seed={seed})
 Image.fromarray(to_array(fundus))"""
 
 
-class Canvas(gr.HTML):
-    """A drawing of 512 x 512 pixels, white on black, as a PNG data URL. A plain 2D canvas: gr.ImageEditor needs 29 s a stroke without a GPU."""
-
-    def __init__(self, **options: object):
-        super().__init__("", html_template=asset("canvas.html"), js_on_load=asset("canvas.js"), apply_default_css=False, **options)
-
-    def api_info(self) -> dict:
-        return {"type": "string", "description": "PNG data URL"}
+def easel(**options: object) -> gr.HTML:
+    """A drawing of 512 x 512 pixels, white on black, as a PNG data URL. A plain 2D canvas: gr.ImageEditor takes seconds a stroke."""
+    return gr.HTML("", html_template=asset("canvas.html"), js_on_load=asset("canvas.js"), apply_default_css=False, **options)
 
 
 def paint(run: Run, drawing: str, style: int, photo: str | None, seed: int) -> tuple[str, str]:
@@ -57,7 +51,7 @@ def tree(seed: int) -> str:
     return url(pipe().annotate(pipe().denoise(pipe().sample_vessels(pipe().noise(seed)))))
 
 
-def upload(path: str | None) -> str:
+def given_map(path: str | None) -> str:
     """An uploaded vessel map for the canvas."""
     return url(read_mask(path)) if path else gr.skip()
 
@@ -73,35 +67,36 @@ def translate(vessels: str, style: int, seed: int) -> np.ndarray:
 
 def tab(page: Page) -> SimpleNamespace:
     """Lay the tab out; returns what others need of it."""
-    with Cell(page, "draw", PROSE, CODE) as cell:
-        with gr.Row(elem_classes="controls"):
-            tree_seed = gr.Number(7, label="Start from the tree of seed", precision=0, min_width=150)
-            plant = gr.Button("Take this tree", size="sm", min_width=110, scale=0, elem_classes="dice")
-            given = gr.UploadButton("Upload a vessel map", size="sm", file_types=["image"], type="filepath", min_width=150, scale=0, elem_classes="dice")
-        with gr.Accordion("Appearance", open=False), gr.Row(elem_classes="controls"):
-            style = gr.Slider(0, 999, 7, step=1, label="Appearance seed", min_width=160)
-            seed = gr.Slider(0, 999, 0, step=1, label="Grain seed", min_width=160)
-            photo = gr.Image(label="…or take the appearance of a photograph", type="filepath", format="png", sources=["upload", "clipboard"], height=180, min_width=220)
-        with cell.output():
-            with gr.Row(elem_classes="easel-row"):
-                canvas = Canvas(elem_id="drawing", min_width=280)
-                fundus = gr.Image(
-                    label="Fundus", show_label=False, format="png", interactive=False, elem_id="painted", min_width=280,
-                    alt_text="Synthetic fundus image of the drawn vessel map", buttons=["download", "fullscreen"],
-                )  # fmt: skip
+    with Cell(page, "draw", PROSE, CODE, unfolded=False) as cell, cell.output(), gr.Row(elem_classes="easel-row"):
+        with gr.Column(min_width=280):
+            canvas = easel(elem_id="drawing")
+            with gr.Row(elem_classes="controls"):
+                tree_seed = gr.Number(7, label="Start from the tree of seed", precision=0, min_width=150)
+                plant = gr.Button("Take this tree", elem_classes="dice", **SMALL)
+                given = gr.UploadButton("Upload a map", file_types=["image"], type="filepath", elem_classes="dice", **SMALL)
+        with gr.Column(min_width=280):
+            alt = "Synthetic fundus image of the drawn vessel map"
+            fundus = gr.Image(
+                label="Fundus", show_label=False, type="filepath", format="png", interactive=False, elem_id="painted", alt_text=alt
+            )
             with gr.Row(elem_classes="bar carry"):
-                map_file = gr.DownloadButton("⤓ Vessel map", size="sm", min_width=0, scale=0, interactive=False)
-                enlarge = gr.Button("⤢ Enlarge it", size="sm", min_width=0, scale=0)
-                compare = gr.Button("≟ Compare it", size="sm", min_width=0, scale=0)
+                map_file = gr.DownloadButton("⤓ Vessel map", interactive=False, **SMALL)
+                enlarge = gr.Button("⤢ Enlarge it", **SMALL)
+                compare = gr.Button("≟ Compare it", **SMALL)
+            with gr.Row(elem_classes="controls"):
+                style = gr.Slider(0, 999, 7, step=1, label="Appearance seed", min_width=150)
+                seed = gr.Slider(0, 999, 0, step=1, label="Grain seed", min_width=150)
+            with gr.Accordion("Take the appearance of a photograph", open=False):
+                photo = upload("Photograph", show_label=False, height=180)
     cell.connect(paint, {"drawing": canvas, "style": style, "photo": photo, "seed": seed}, [fundus, map_file])
     for control in (canvas, style, seed, photo):
         cell.bind(control.change, trigger_mode="always_last")
     cell.aside(plant.click, tree, [tree_seed], canvas)
-    cell.aside(given.upload, upload, [given], canvas)
+    cell.aside(given.upload, given_map, [given], canvas)
     with gr.Row(visible=False):
         endpoint(
             translate,
-            [gr.Image(type="filepath", label="vessels"), gr.Number(0, label="style", precision=0), gr.Number(0, label="seed", precision=0)],
+            [upload("vessels"), gr.Number(0, label="style", precision=0), gr.Number(0, label="seed", precision=0)],
             [gr.Image(format="png", label="fundus")],
             "A vessel map, light on dark or dark on light, to a fundus image of 512 px.",
         )

@@ -10,7 +10,7 @@ from PIL import Image
 from retsynth.images import png_bytes, read_image, to_array, to_tensor
 from retsynth.metrics import psnr, ssim
 from retsynth.notebook import asset, pipe
-from retsynth.notebook.cell import PRIVATE, Cell, Page, Run, endpoint
+from retsynth.notebook.cell import PRIVATE, SMALL, Cell, Page, Run, endpoint, upload
 
 SIDE = 1024  # px, the longest side taken on the page: two cores need about 8 s for it
 
@@ -81,23 +81,21 @@ def _scores(bicubic: np.ndarray, large: np.ndarray, reference: np.ndarray | None
 def tab(page: Page) -> SimpleNamespace:
     """Lay the tab out; returns what others need of it."""
     with Cell(page, "enlarge", PROSE, CODE) as cell:
-        with gr.Row(elem_classes="controls"):
-            upload = gr.Image(label="Image", type="filepath", format="png", sources=["upload", "clipboard"], height=220, min_width=240)
-            halve = gr.Checkbox(False, label="Halve it first, then restore: the upload is its own reference", min_width=240)
+        given = upload("Image", height=220)
+        halve = gr.Checkbox(False, label="Halve it first, then restore: the upload is its own reference")
         with cell.output():
-            with gr.Row(elem_classes="easel-row"):
+            with gr.Row(elem_classes="easel-row until-run"):
                 with gr.Column(min_width=280):
-                    slider = gr.ImageSlider(
-                        label="bicubic | EDSR", show_label=False, format="png", interactive=False, type="filepath", elem_id="before-after",
-                        buttons=["download", "fullscreen"], max_height=560,
-                    )  # fmt: skip
-                    position = gr.Slider(0, 100, 50, step=1, label="Divider", info="bicubic on the left of it, EDSR on the right", elem_id="divider")
+                    options = {"format": "png", "type": "filepath", "interactive": False, "max_height": 560}
+                    slider = gr.ImageSlider(label="bicubic | EDSR", show_label=False, elem_id="before-after", **options)
+                    position = gr.Slider(0, 100, 50, step=1, label="Divider: bicubic on its left, EDSR on its right", elem_id="divider")
                 loupe = gr.HTML({}, html_template=asset("loupe.html"), js_on_load=asset("loupe.js"), apply_default_css=False, min_width=280)
             scores = gr.HTML(js_on_load=None, elem_classes="small-print")
-            with gr.Row(elem_classes="bar carry"):
-                keep = gr.DownloadButton("⤓ Enlarged PNG", size="sm", min_width=0, scale=0, interactive=False)
-    cell.connect(enlarge, {"upload": upload, "halve": halve}, [slider, loupe, keep, scores])
-    position.input(lambda at: gr.update(slider_position=at), position, slider, queue=False, show_progress="hidden", trigger_mode="always_last", **PRIVATE)
+            with gr.Row(elem_classes="bar carry until-run"):
+                keep = gr.DownloadButton("⤓ Enlarged PNG", interactive=False, **SMALL)
+    cell.connect(enlarge, {"upload": given, "halve": halve}, [slider, loupe, keep, scores])
+    quick = {"queue": False, "show_progress": "hidden", "trigger_mode": "always_last", **PRIVATE}
+    position.input(lambda at: gr.update(slider_position=at), position, slider, **quick)
     with gr.Row(visible=False):
-        endpoint(upscale, [gr.Image(type="filepath", label="image")], [gr.Image(format="png", label="large")], "An image to twice its size with EDSR.")
-    return SimpleNamespace(cell=cell, upload=upload)
+        endpoint(upscale, [upload("image")], [gr.Image(format="png", label="large")], "An image to twice its size with EDSR.")
+    return SimpleNamespace(cell=cell, upload=given)

@@ -1,0 +1,59 @@
+"""Carry a picture on from the tab that made it to the tab that works on it."""
+
+from types import SimpleNamespace
+
+import gradio as gr
+
+from retsynth.images import read_mask
+from retsynth.notebook.cell import PRIVATE
+from retsynth.notebook.translate import url
+
+
+def connect(tabs: gr.Tabs, made: SimpleNamespace, drawn: SimpleNamespace, large: SimpleNamespace, compared: SimpleNamespace) -> None:
+    """Connect the buttons under the generated eyes and under the drawing with the other tabs."""
+
+    def to(tab: str, button: gr.Button, handler, inputs: list, outputs: list) -> None:
+        moved = button.click(handler, inputs, outputs, queue=False, show_progress="hidden", **PRIVATE)
+        moved.success(lambda: gr.Tabs(selected=tab), None, tabs, queue=False, show_progress="hidden", **PRIVATE)
+
+    made.gallery.select(_index, None, made.chosen, queue=False, show_progress="hidden", **PRIVATE)
+    to("draw", made.edit, lambda *at: url(read_mask(_eye(*at)[0])), [made.gallery, made.chosen], [drawn.canvas])
+    to("enlarge", made.enlarge, lambda *at: _eye(*at)[1], [made.gallery, made.chosen], [large.upload])
+    to("compare", made.compare, lambda *at: (0, [_eye(*at)[1]]), [made.gallery, made.chosen], [compared.vessels, compared.candidates])
+    to("enlarge", drawn.enlarge, _there, [drawn.fundus], [large.upload])
+    to("compare", drawn.compare, lambda fundus: (0, [_there(fundus)]), [drawn.fundus], [compared.vessels, compared.candidates])
+    compared.take.click(_all, [made.gallery, compared.vessels], compared.candidates, queue=False, show_progress="hidden", **PRIVATE)
+
+
+def _index(event: gr.SelectData) -> int:
+    return event.index
+
+
+def _eyes(gallery: list | None) -> list[list[str]]:
+    """The gallery's files, eye by eye: vessel map, fundus, and what else is shown of it."""
+    eyes: list[list[str]] = []
+    for path, caption in gallery or []:
+        if caption.startswith("vessel map"):
+            eyes.append([])
+        eyes[-1].append(path)
+    return eyes
+
+
+def _eye(gallery: list | None, chosen: int) -> list[str]:
+    """The eye that the chosen picture belongs to."""
+    eyes = _eyes(gallery)
+    if not eyes:
+        raise gr.Error("There is no eye to carry on yet: press Run first.", print_exception=False)
+    return eyes[min(chosen // len(eyes[0]), len(eyes) - 1)]
+
+
+def _all(gallery: list | None, vessels: int) -> list[str]:
+    if not gallery:
+        raise gr.Error("There are no generated eyes yet: press Run on the first tab.", print_exception=False)
+    return [eye[0 if vessels else 1] for eye in _eyes(gallery)]
+
+
+def _there(fundus: str | None) -> str:
+    if not fundus:
+        raise gr.Error("There is no fundus image yet: draw a vessel first.", print_exception=False)
+    return fundus
