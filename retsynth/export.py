@@ -1,0 +1,117 @@
+"""Data sets on disk: pairs of a fundus image and its vessel annotation, written as they are made.
+
+A layout is a class that knows where the files of pair i lie, whether they are there, and what index file goes with them; another one
+(DRIVE's, shards) is another class beside `FolderLayout`. Pair i depends on (seed, i) and the weights alone, so an export that was cut short
+goes on where it stopped, and machines may share one.
+"""
+
+import csv
+import hashlib
+import io
+import os
+from itertools import count as count_from
+from itertools import takewhile
+from pathlib import Path
+
+from PIL import Image, UnidentifiedImageError
+from torch import Tensor
+from tqdm import tqdm
+
+from retsynth import __version__
+from retsynth.images import COMMENT, write_bytes, write_png
+from retsynth.pipeline import Pipeline
+
+
+class FolderLayout:
+    """FOLDER/images, FOLDER/vessels and FOLDER/fov with 0000.png and so on in each, and metadata.csv, one row a pair."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.metadata = folder / "metadata.csv"
+        if self.metadata.exists() and not self.files(0)["images"].exists():
+            raise self.foreign()
+        for path in self.files(0).values():
+            path.parent.mkdir(parents=True, exist_ok=True)
+
+    def files(self, index: int) -> dict[str, Path]:
+        """The files of pair `index`, in the order of writing: where the image is, the pair is whole."""
+        return {part: self.folder / part / f"{index:04d}.png" for part in ("vessels", "fov", "images")}
+
+    def holds(self, index: int, origin: dict[str, object]) -> bool:
+        """Whether pair `index` is there. Raises ValueError where another origin's is, rather than mix or overwrite."""
+        files = self.files(index)
+        if not files["images"].exists():
+            return False
+        try:
+            with Image.open(files["images"]) as image:
+                text = image.info
+        except UnidentifiedImageError:
+            text = {}
+        if any(text.get(key) != str(value) for key, value in origin.items()):
+            raise self.foreign()
+        return all(path.exists() for path in files.values())
+
+    def write(self, index: int, pair: dict[str, Tensor], origin: dict[str, object]) -> None:
+        """Write the images (1, C, 512, 512) of pair `index`, each file whole or not at all."""
+        for part, path in self.files(index).items():
+            write_png(path, pair[part], index=index, **origin)
+
+    def finish(self, origin: dict[str, object]) -> None:
+        """Write metadata.csv for the pairs that are there."""
+        table = io.StringIO(newline="")
+        writer = csv.writer(table, lineterminator="\n")
+        writer.writerow(["index", *origin, "images", "vessels", "fov", "version", "comment"])
+        for index in takewhile(lambda index: self.holds(index, origin), count_from(0)):
+            names = (f"{part}/{self.files(index)[part].name}" for part in ("images", "vessels", "fov"))
+            writer.writerow([index, *origin.values(), *names, f"retsynth {__version__}", COMMENT])
+        write_bytes(self.metadata, table.getvalue().encode())
+
+    def foreign(self) -> ValueError:
+        return ValueError(f"{self.folder} holds images of another seed, of other weights or from elsewhere; export to an empty folder")
+
+
+LAYOUTS = {"folder": FolderLayout}
+
+
+def export(
+    pipe: Pipeline,
+    folder: str | os.PathLike,
+    *,
+    count: int,
+    seed: int,
+    style_seed: int | None = None,
+    layout: str = "folder",
+) -> int:
+    """Write the pairs 0 to `count` - 1 of the run `seed` to `folder`, with a progress bar; memory does not grow with `count`.
+
+    `style_seed` gives all images one appearance (default: each its own). Pairs that the same seed and weights wrote there before are kept.
+    An interruption leaves whole files only, and metadata.csv lists the pairs that are there. Returns the number of pairs written now.
+    Raises ValueError for an unknown layout, a count below 1, or a folder with other images in it.
+    """
+    if layout not in LAYOUTS:
+        raise ValueError(f"the layout must be one of {', '.join(LAYOUTS)}, got {layout!r}")
+    if count < 1:
+        raise ValueError(f"count must be 1 or more, got {count}")
+    origin = {"seed": seed, "style_seed": "own" if style_seed is None else style_seed, "weights": fingerprint(pipe)}
+    target = LAYOUTS[layout](Path(folder))
+    written = 0
+    try:
+        for index in tqdm(range(count), desc="pairs", unit="pair", disable=None):
+            if not target.holds(index, origin):
+                sample = pipe(seed, first=index, style_seed=style_seed, upscale=False)
+                target.write(index, {"images": sample.fundus, "vessels": sample.annotation, "fov": pipe.fov}, origin)
+                written += 1
+    finally:
+        if target.holds(0, origin):
+            target.finish(origin)
+    return written
+
+
+def fingerprint(pipe: Pipeline) -> str:
+    """Twelve hexadecimal digits of the SHA-256 over all weights: which model made an image."""
+    digest = hashlib.sha256()
+    for model in (pipe.vae, pipe.prior, pipe.denoiser, pipe.pix2pix, pipe.edsr):
+        for name, tensor in sorted(model.state_dict().items()):
+            digest.update(name.encode())
+            digest.update(tensor.cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()[:12]

@@ -1,0 +1,192 @@
+"""A data set on disk: whole files, the same bytes whatever happened on the way, and nothing of anyone else's touched."""
+
+import csv
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from retsynth.export import export, fingerprint
+from retsynth.images import COMMENT, to_array
+from retsynth.pipeline import Pipeline
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def rows(folder: Path) -> list[dict[str, str]]:
+    with open(folder / "metadata.csv", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.fixture(scope="module")
+def exported(tiny_pipeline, tmp_path_factory) -> Path:
+    """Three pairs of the run 5."""
+    folder = tmp_path_factory.mktemp("export") / "deep" / "pairs"
+    assert export(tiny_pipeline, folder, count=3, seed=5) == 3
+    return folder
+
+
+def test_folder_layout(exported, tiny_pipeline):
+    names = {f"{part}/{index:04d}.png" for part in ("images", "vessels", "fov") for index in range(3)}
+    assert set(contents(exported)) == names | {"metadata.csv"}
+    for index, row in enumerate(rows(exported)):
+        assert row["index"] == str(index)
+        assert row["seed"] == "5"
+        assert row["style_seed"] == "own"
+        assert row["weights"] == fingerprint(tiny_pipeline)
+        assert row["version"].startswith("retsynth ")
+        assert row["comment"] == COMMENT
+        assert {row["images"], row["vessels"], row["fov"]} <= names
+
+
+def test_pair_is_what_the_pipeline_makes(exported, tiny_pipeline):
+    sample = tiny_pipeline(5, first=2, upscale=False)
+    expected = {"images": sample.fundus, "vessels": sample.annotation, "fov": tiny_pipeline.fov}
+    for part, image in expected.items():
+        with Image.open(exported / part / "0002.png") as file:
+            assert np.array_equal(np.asarray(file), to_array(image))
+            assert file.text["seed"] == "5"
+            assert file.text["index"] == "2"
+            assert file.text["weights"] == fingerprint(tiny_pipeline)
+            assert file.text["Comment"] == COMMENT
+    assert set(np.unique(np.asarray(Image.open(exported / "vessels/0002.png")))) == {0, 255}
+
+
+class Stopping:
+    """A pipeline that is interrupted when asked for its n-th image."""
+
+    def __init__(self, pipe: Pipeline, calls: int) -> None:
+        self.pipe, self.calls, self.asked = pipe, calls, []
+
+    def __getattr__(self, name: str):
+        return getattr(self.pipe, name)
+
+    def __call__(self, seed: int, **options):
+        self.asked.append(options["first"])
+        if len(self.asked) > self.calls:
+            raise KeyboardInterrupt
+        return self.pipe(seed, **options)
+
+
+def test_interrupted_export_goes_on_to_the_same_bytes(exported, tiny_pipeline, tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        export(Stopping(tiny_pipeline, 2), tmp_path, count=3, seed=5)
+    assert [row["index"] for row in rows(tmp_path)] == ["0", "1"]
+    (tmp_path / "images" / "0001.png").unlink()  # as if killed between two files of a pair
+    again = Stopping(tiny_pipeline, 99)
+    assert export(again, tmp_path, count=3, seed=5) == 2
+    assert again.asked == [1, 2]  # pair 0 is kept
+    assert contents(tmp_path) == contents(exported)
+
+
+def test_more_pairs_of_the_same_run_are_added(exported, tiny_pipeline, tmp_path):
+    export(tiny_pipeline, tmp_path, count=1, seed=5)
+    assert export(tiny_pipeline, tmp_path, count=3, seed=5) == 2
+    assert export(tiny_pipeline, tmp_path, count=2, seed=5) == 0
+    assert contents(tmp_path) == contents(exported)  # the list still names all that are there
+
+
+def test_failed_write_leaves_no_half_file(tiny_pipeline, tmp_path, monkeypatch):
+    write, written = Path.write_bytes, []
+
+    def fill_the_disk(path: Path, content: bytes) -> int:
+        written.append(path)
+        if len(written) == 6:  # the image of the second pair
+            write(path, content[:100])
+            raise OSError(28, "No space left on device")
+        return write(path, content)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "write_bytes", fill_the_disk)
+        with pytest.raises(OSError, match="No space"):
+            export(tiny_pipeline, tmp_path, count=3, seed=5)
+    assert [row["index"] for row in rows(tmp_path)] == ["0"]
+    for name, content in contents(tmp_path).items():
+        assert name.endswith((".png", "metadata.csv"))
+        if name.endswith(".png"):
+            assert content.endswith(b"IEND\xaeB`\x82")
+
+
+def test_killed_export_leaves_whole_files_and_is_finished_later(exported, tiny_pipeline, tiny_weights, tmp_path):
+    code = (
+        "import sys; from retsynth.export import export; from retsynth.pipeline import Pipeline;"
+        "export(Pipeline.from_pretrained(sys.argv[1], 'cpu'), sys.argv[2], count=10_000, seed=5)"
+    )
+    process = subprocess.Popen([sys.executable, "-c", code, tiny_weights, tmp_path], cwd=Path(__file__).parents[1])
+    deadline = time.monotonic() + 120
+    while not (tmp_path / "images" / "0000.png").exists():
+        assert process.poll() is None, "the export ended by itself"
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    for path in tmp_path.rglob("[0-9]*.png"):
+        with Image.open(path) as image:
+            image.load()
+    for partial in tmp_path.rglob(".*.partial"):
+        partial.unlink()
+    export(tiny_pipeline, tmp_path, count=3, seed=5)
+    made = contents(tmp_path)
+    assert {name: made[name] for name in contents(exported) if name.endswith(".png")} == {
+        name: content for name, content in contents(exported).items() if name.endswith(".png")
+    }
+
+
+def test_another_seed_or_style_or_other_weights_do_not_mix(exported, tiny_pipeline, tmp_path):
+    before = contents(exported)
+    other = Stopping(tiny_pipeline, 99)
+    with pytest.raises(ValueError, match="empty folder"):
+        export(other, exported, count=3, seed=6)
+    with pytest.raises(ValueError, match="empty folder"):
+        export(other, exported, count=3, seed=5, style_seed=1)
+    other.edsr = torch.nn.Linear(1, 1)
+    with pytest.raises(ValueError, match="empty folder"):
+        export(other, exported, count=3, seed=5)
+    assert not other.asked
+    assert contents(exported) == before
+
+    (tmp_path / "metadata.csv").write_text("my own list")
+    with pytest.raises(ValueError, match="empty folder"):
+        export(tiny_pipeline, tmp_path, count=1, seed=5)
+    assert contents(tmp_path) == {"metadata.csv": b"my own list"}
+
+    (tmp_path / "metadata.csv").unlink()
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images" / "0000.png").write_bytes(b"my own image")
+    with pytest.raises(ValueError, match="empty folder"):
+        export(tiny_pipeline, tmp_path, count=1, seed=5)
+    assert contents(tmp_path) == {"images/0000.png": b"my own image"}
+
+
+def test_one_style_for_all(tiny_pipeline, tmp_path):
+    export(tiny_pipeline, tmp_path, count=2, seed=5, style_seed=3)
+    assert [row["style_seed"] for row in rows(tmp_path)] == ["3", "3"]
+    sample = tiny_pipeline(5, first=1, style_seed=3, upscale=False)
+    assert np.array_equal(np.asarray(Image.open(tmp_path / "images/0001.png")), to_array(sample.fundus))
+
+
+@pytest.mark.parametrize(("options", "sentence"), [({"layout": "tape"}, "layout must be one of folder"), ({"count": 0}, "1 or more")])
+def test_bad_options(tiny_pipeline, tmp_path, options, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        export(tiny_pipeline, tmp_path / "new", **({"count": 1, "seed": 5} | options))
+    assert not (tmp_path / "new").exists()
+
+
+def test_fingerprint_knows_every_weight(tiny_weights, tiny_pipeline):
+    pipe = Pipeline.from_pretrained(tiny_weights, device="cpu")
+    assert fingerprint(pipe) == fingerprint(tiny_pipeline)
+    for model in (pipe.vae, pipe.prior, pipe.denoiser, pipe.pix2pix, pipe.edsr):
+        tensor = list(model.state_dict().values())[-1].view(-1)
+        before, kept = fingerprint(pipe), tensor[0].clone()
+        tensor[0] += 1
+        assert fingerprint(pipe) != before
+        tensor[0] = kept
+        assert fingerprint(pipe) == before
