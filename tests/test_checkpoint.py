@@ -6,6 +6,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from retsynth import __version__, checkpoint
+from retsynth.denoiser import Denoiser, DenoiserConfig
 from retsynth.edsr import EDSR, EDSRConfig
 from retsynth.pix2pix import Pix2Pix, Pix2PixConfig
 from retsynth.prior import FlowPrior, PriorConfig
@@ -15,6 +16,7 @@ from tests.networks import seeded
 TINY = [
     ResidualVAE(VAEConfig(z_channels=2, width=8)),
     FlowPrior(PriorConfig(z_channels=2, width=8, wider=16)),
+    Denoiser(DenoiserConfig(width=4)),
     Pix2Pix(Pix2PixConfig(style_channels=3, width=8, depth=3, fine=4)),
     EDSR(EDSRConfig(width=8, blocks=1)),
 ]

@@ -30,7 +30,7 @@ def unbroken(tiny_drive, tmp_path_factory):
     """A folder with the result of every script, run from start to end."""
     folder = tmp_path_factory.mktemp("unbroken")
     for script in tiny.OPTIONS:
-        tiny.train(script, tiny_drive, folder)
+        tiny.train(script, tiny_drive, folder, models=folder)
     return folder
 
 
@@ -47,12 +47,12 @@ def test_a_run_leaves_weights_options_log_and_samples(unbroken, script):
 
 @pytest.mark.parametrize("script", tiny.OPTIONS)
 def test_a_killed_run_goes_on_to_the_same_weights(unbroken, tiny_drive, tmp_path, script):
-    flags = [f"--{name.replace('_', '-')}={value}" for name, value in tiny.options(script, tiny_drive, tmp_path).items()]
+    flags = [f"--{name.replace('_', '-')}={value}" for name, value in tiny.options(script, tiny_drive, tmp_path, models=unbroken).items()]
     killed = python(HERE / "killed.py", tiny.KILLED_AT[script], script, *flags)
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     steps = [json.loads(line)["step"] for line in (tmp_path / f"{script}.run" / "log.jsonl").read_text().splitlines()]
     assert steps == [0, 1, 2]  # killed in the fourth step, one after the checkpoint
-    tiny.train(script, tiny_drive, tmp_path)
+    tiny.train(script, tiny_drive, tmp_path, models=unbroken)
     expected, resumed = weights(unbroken, script), weights(tmp_path, script)
     assert expected.keys() == resumed.keys()
     assert [name for name in expected if not torch.equal(expected[name], resumed[name])] == []

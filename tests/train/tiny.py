@@ -6,21 +6,24 @@ from pathlib import Path
 STEPS = 4
 OPTIONS = {
     "vae": {"batch": 1, "crop": 64, "width": 8, "z_channels": 2, "adversarial_from": 2},
+    "prior": {"batch": 2, "size": 128, "bank": 5, "width": 8, "wider": 16},
+    "denoiser": {"batch": 1, "size": 128, "crop": 64, "trees": 3, "width": 4},
     "pix2pix": {"size": 128, "crop": 64, "width": 8, "depth": 3},
     "edsr": {"batch": 1, "patch": 16, "width": 8, "blocks": 1},
 }
-# the optimiser update to be killed in: one in the fourth step; from the third on the VAE updates its discriminator too
-KILLED_AT = {"vae": 5, "pix2pix": 8, "edsr": 4}
+NEEDS = {"prior": ["vae"], "denoiser": ["vae", "prior"]}
+# the optimiser update to be killed in, always in the fourth step: those with a discriminator update twice a step, the VAE from the third on
+KILLED_AT = {"vae": 5, "prior": 4, "denoiser": 8, "pix2pix": 8, "edsr": 4}
 
 
-def options(script: str, data: Path, folder: Path) -> dict:
-    """The flags of one script. Its weights go to FOLDER/SCRIPT.safetensors; logs, checkpoints and samples come often."""
-    out = folder / f"{script}.safetensors"
-    often = {"steps": STEPS, "log_every": 1, "save_every": 2, "sample_every": 2}
-    return {"data": str(data), "out": str(out), **often, **OPTIONS[script]}
+def options(script: str, data: Path, folder: Path, models: Path) -> dict:
+    """The flags of one script that writes FOLDER/SCRIPT.safetensors and reads the networks it needs in MODELS. It saves often."""
+    common = {"data": data, "out": folder / f"{script}.safetensors", "steps": STEPS, "log_every": 1, "save_every": 2, "sample_every": 2}
+    needs = {name: models / f"{name}.safetensors" for name in NEEDS.get(script, ())}
+    return {name: str(value) if isinstance(value, Path) else value for name, value in (common | needs | OPTIONS[script]).items()}
 
 
-def train(script: str, data: Path, folder: Path) -> None:
+def train(script: str, data: Path, folder: Path, models: Path) -> None:
     """Run one script to its end in this process."""
     module = importlib.import_module(f"train.{script}")
-    module.main(module.Config(**options(script, data, folder)))
+    module.main(module.Config(**options(script, data, folder, models)))

@@ -49,4 +49,4 @@ def check_averaging() -> None:
 Run.steps = steps_then_compare
 check_averaging()
 for script in tiny.OPTIONS:
-    tiny.train(script, data, folder)
+    tiny.train(script, data, folder, models=folder)

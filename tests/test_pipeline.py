@@ -1,0 +1,251 @@
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import fields
+
+import pytest
+import torch
+from torch import Tensor
+
+from retsynth import pipeline
+from retsynth.edsr import EDSR, EDSRConfig
+from retsynth.pipeline import Pipeline
+from tests.networks import noise, seeded, uniform
+
+
+def same(a, b) -> bool:
+    """Whether two Samples hold the same bytes."""
+    pairs = [(getattr(a, f.name), getattr(b, f.name)) for f in fields(a)]
+    return all(torch.equal(x, y) if isinstance(x, Tensor) else x == y for x, y in pairs)
+
+
+@pytest.fixture(scope="module")
+def sample(tiny_pipeline):
+    return tiny_pipeline(7, count=3)
+
+
+def test_a_sample_has_shapes_and_ranges(tiny_pipeline, sample):
+    shapes = {"vessels": (1, 512), "clean": (1, 512), "annotation": (1, 512), "fundus": (3, 512), "large": (3, 1024)}
+    for name, (channels, size) in shapes.items():
+        images = getattr(sample, name)
+        assert images.shape == (3, channels, size, size)
+        assert images.dtype == torch.float32 and images.device.type == "cpu"
+        assert images.min() >= 0 and images.max() <= 1
+    assert sample.style.shape == (3, tiny_pipeline.pix2pix.config.style_channels)
+    assert len(sample) == 3
+
+
+def test_the_annotation_is_the_thresholded_map_inside_the_field_of_view(tiny_pipeline, sample):
+    fov = tiny_pipeline.fov
+    assert fov.shape == (1, 1, 512, 512) and set(fov.unique().tolist()) == {0.0, 1.0}
+    assert torch.equal(sample.annotation.bool(), (sample.clean > 0.5) & fov.bool())
+    assert 0 < sample.annotation.mean() < fov.mean()
+    assert (sample.fundus * (1 - fov) == 0).all()
+
+
+def test_the_chain_is_its_stages(tiny_pipeline, sample):
+    pipe = tiny_pipeline
+    vessels = pipe.sample_vessels(pipe.noise(7, 1))
+    clean = pipe.denoise(vessels)
+    annotation = pipe.annotate(clean)
+    fundus = pipe.translate(annotation, pipe.style(7, 1), seed=7, index=1)
+    large = pipe.upscale(fundus)
+    for name, image in {"vessels": vessels, "clean": clean, "annotation": annotation, "fundus": fundus, "large": large}.items():
+        assert torch.equal(getattr(sample, name)[1:2], image), name
+
+
+def test_the_same_seed_gives_the_same_bytes(tiny_pipeline, sample):
+    state = torch.get_rng_state()
+    torch.manual_seed(99)  # must not matter
+    assert same(tiny_pipeline(7, count=3), sample)
+    torch.manual_seed(99)
+    undisturbed = torch.get_rng_state()
+    tiny_pipeline(7, upscale=False)
+    assert torch.equal(torch.get_rng_state(), undisturbed)
+    torch.set_rng_state(state)
+
+
+def test_one_call_for_four_equals_four_calls(tiny_pipeline):
+    four = tiny_pipeline(3, count=4, first=10)
+    for i in range(4):
+        one = tiny_pipeline(3, first=10 + i)
+        for name in ("style", "vessels", "clean", "annotation", "fundus", "large"):
+            assert torch.equal(getattr(one, name), getattr(four, name)[i : i + 1]), name
+
+
+def test_seeds_and_indices_differ(tiny_pipeline):
+    images = [tiny_pipeline(seed, first=first, upscale=False) for seed, first in ((0, 0), (0, 1), (1, 0), (2**32 - 1, 0))]
+    for i, a in enumerate(images):
+        for b in images[:i]:
+            assert not torch.equal(a.vessels, b.vessels)
+            assert not torch.equal(a.style, b.style)
+
+
+def test_requests_at_once_do_not_disturb_each_other(tiny_pipeline):
+    alone = [tiny_pipeline(seed, upscale=False) for seed in range(4)]
+    with ThreadPoolExecutor(4) as pool:
+        together = list(pool.map(lambda seed: tiny_pipeline(seed, upscale=False), range(4)))
+    assert all(same(a, b) for a, b in zip(alone, together, strict=True))
+
+
+def test_without_upscaling_there_is_no_large_image(tiny_pipeline, sample):
+    small = tiny_pipeline(7, upscale=False)
+    assert small.large is None
+    assert torch.equal(small.fundus, sample.fundus[:1])
+
+
+def test_a_style_seed_gives_all_images_one_appearance(tiny_pipeline):
+    sample = tiny_pipeline(7, count=2, style_seed=3, upscale=False)
+    assert torch.equal(sample.style, tiny_pipeline.style(3).expand(2, -1))
+    assert torch.equal(sample.annotation, tiny_pipeline(7, count=2, upscale=False).annotation)
+
+
+def test_progress_rises_and_names_the_stages(tiny_pipeline):
+    heard = []
+    tiny_pipeline(7, count=2, progress=lambda done, text: heard.append((done, text)))
+    shares = [done for done, _ in heard]
+    assert shares == sorted(shares) and shares[0] == 0 and shares[-1] < 1
+    assert "(2 of 2)" in heard[-1][1]
+
+
+def test_the_gaussian_prior_decodes_the_noise_itself(tiny_pipeline):
+    z = tiny_pipeline.noise(7)
+    assert torch.equal(tiny_pipeline.sample_vessels(z, prior="gaussian"), tiny_pipeline.vae.sample(z))
+    assert torch.equal(tiny_pipeline(7, prior="gaussian", upscale=False).vessels, tiny_pipeline.vae.sample(z))
+
+
+def test_temperature_scales_the_noise(tiny_pipeline):
+    cold = tiny_pipeline(7, count=2, temperature=0.0, prior="gaussian", upscale=False)
+    assert torch.equal(cold.vessels[0], cold.vessels[1])
+    warm = tiny_pipeline(7, temperature=0.5, prior="gaussian", upscale=False)
+    assert torch.equal(warm.vessels, tiny_pipeline.vae.sample(0.5 * tiny_pipeline.noise(7)))
+
+
+def test_the_eye_reaches_the_prior(tiny_pipeline):
+    z = tiny_pipeline.noise(7)
+    maps = [tiny_pipeline.sample_vessels(z, eye=eye) for eye in ("any", "left", "right")]
+    assert not torch.equal(maps[0], maps[1]) and not torch.equal(maps[1], maps[2])
+    assert torch.equal(tiny_pipeline(7, eye="right", upscale=False).vessels, maps[2])
+
+
+def test_noise_is_standard_normal_and_independent(tiny_pipeline):
+    a, b = tiny_pipeline.noise(0, 0).flatten(), tiny_pipeline.noise(0, 1).flatten()
+    assert tiny_pipeline.noise(5).shape == (1, tiny_pipeline.vae.config.z_channels, 64, 64)
+    assert abs(a.mean()) < 0.05 and abs(a.std() - 1) < 0.05
+    assert abs(torch.corrcoef(torch.stack((a, b)))[0, 1]) < 0.05
+
+
+@pytest.mark.parametrize("seed", [-1, 2**32, 1.5, "7", None, True])
+def test_bad_seeds(tiny_pipeline, seed):
+    with pytest.raises(ValueError, match="a seed is a whole number from 0 to 4294967295, got"):
+        tiny_pipeline(seed)
+    with pytest.raises(ValueError, match="a seed is a whole number"):
+        tiny_pipeline.style(seed)
+
+
+@pytest.mark.parametrize(
+    "options, complaint",
+    [
+        ({"count": 0}, "count must be 1 or more, got 0"),
+        ({"first": -1}, "an index is a whole number"),
+        ({"prior": "magic"}, "prior must be 'flow' or 'gaussian', got 'magic'"),
+        ({"eye": "third"}, "eye must be one of .*got 'third'"),
+    ],
+)
+def test_bad_options(tiny_pipeline, options, complaint):
+    with pytest.raises(ValueError, match=complaint):
+        tiny_pipeline(7, **options)
+
+
+def test_translate_takes_a_style_a_seed_or_nothing(tiny_pipeline, sample):
+    mask = sample.annotation[:1]
+    style = tiny_pipeline.style(5)
+    as_tensor, as_seed = tiny_pipeline.translate(mask, style, seed=2), tiny_pipeline.translate(mask, 5, seed=2)
+    assert torch.equal(as_tensor, as_seed)
+    assert torch.equal(tiny_pipeline.translate(mask, seed=2), tiny_pipeline.translate(mask, tiny_pipeline.style(2), seed=2))
+    assert not torch.equal(as_seed, tiny_pipeline.translate(mask, 6, seed=2))  # another appearance
+    assert not torch.equal(as_seed, tiny_pipeline.translate(mask, 5, seed=3))  # another grain
+
+
+def test_translate_pairs_masks_with_styles(tiny_pipeline, sample):
+    styles = torch.cat([tiny_pipeline.style(i) for i in range(3)])
+    together = tiny_pipeline.translate(sample.annotation, styles)
+    for i in range(3):
+        assert torch.equal(together[i : i + 1], tiny_pipeline.translate(sample.annotation[i : i + 1], styles[i : i + 1]))
+
+
+def test_translate_ignores_what_is_drawn_outside_the_field_of_view(tiny_pipeline, sample):
+    mask = sample.annotation[:1]
+    assert torch.equal(tiny_pipeline.translate(mask), tiny_pipeline.translate(torch.where(tiny_pipeline.fov > 0, mask, 1.0)))
+
+
+@pytest.mark.parametrize("shape", [(512, 512), (1, 512, 512), (1, 3, 512, 512), (1, 1, 256, 256)])
+def test_translate_names_a_wrong_shape(tiny_pipeline, shape):
+    with pytest.raises(ValueError, match=r"a mask must be \(N, 1, 512, 512\), got .*read_mask"):
+        tiny_pipeline.translate(torch.zeros(shape))
+
+
+def test_the_style_of_a_photograph_ignores_its_corners(tiny_pipeline):
+    photographs = uniform(2, 3, 512, 512)
+    styles = tiny_pipeline.encode_style(photographs)
+    assert styles.shape == (2, tiny_pipeline.pix2pix.config.style_channels)
+    assert not torch.allclose(styles[0], tiny_pipeline.encode_style(photographs[:1] * 0.5)[0])
+    torch.testing.assert_close(styles[1:], tiny_pipeline.encode_style(photographs[1:] * tiny_pipeline.fov))
+
+
+def test_tiles_leave_no_seam(tiny_pipeline, monkeypatch):
+    """With as many blocks as EDSR-baseline, whose receptive field the tiles' overlap must cover, on tiles of 64 pixels."""
+    pipe = Pipeline(
+        tiny_pipeline.vae, tiny_pipeline.prior, tiny_pipeline.denoiser, tiny_pipeline.pix2pix, deep := seeded(EDSR(EDSRConfig(8, 16)))
+    )
+    deep.requires_grad_(False)
+    image = uniform(1, 3, 150, 201)
+    deep.tail[0].weight.mul_(0.3 / deep(image).std())  # keep it out of saturation, where any seam would vanish
+    whole = deep.upscale(image)
+    assert ((whole > 0) & (whole < 1)).float().mean() > 0.1
+    monkeypatch.setattr(pipeline, "TILE", 64)
+    tiled = pipe.upscale(image)
+    assert (tiled - whole).abs().max() < 1e-4
+    monkeypatch.setattr(pipeline, "MARGIN", 8)
+    assert (pipe.upscale(image) - whole).abs().max() > 1e-4  # the test would see a seam
+
+
+@pytest.mark.parametrize("height, width", [(4, 4), (9, 31), (520, 8)])
+def test_upscale_doubles_any_size(tiny_pipeline, height, width):
+    large = tiny_pipeline.upscale(uniform(2, 3, height, width))
+    assert large.shape == (2, 3, 2 * height, 2 * width)
+    assert large.min() >= 0 and large.max() <= 1
+
+
+@pytest.mark.parametrize("shape", [(3, 64, 64), (1, 1, 64, 64), (1, 3, 3, 64)])
+def test_upscale_names_a_wrong_shape(tiny_pipeline, shape):
+    with pytest.raises(ValueError, match=r"an image must have the shape \(N, 3, H, W\)"):
+        tiny_pipeline.upscale(torch.zeros(shape))
+
+
+def test_interpolation_runs_along_the_sphere():
+    a, b = noise(1, 2, 64, 64), noise(1, 2, 64, 64, seed=1)
+    torch.testing.assert_close(Pipeline.interpolate(a, b, 0.0), a)
+    torch.testing.assert_close(Pipeline.interpolate(a, b, 1.0), b)
+    for t in (0.25, 0.5, 0.75):
+        assert abs(Pipeline.interpolate(a, b, t).std() - 1) < 0.03  # a straight line would give 0.79 to 0.71
+    x, y = torch.tensor([[1.0, 0.0]]), torch.tensor([[0.0, 1.0]])
+    torch.testing.assert_close(Pipeline.interpolate(x, y, 1 / 3), torch.tensor([[3**0.5 / 2, 0.5]]))
+    torch.testing.assert_close(Pipeline.interpolate(a, a, 0.4), a)
+
+
+def test_variations_stay_standard_normal(tiny_pipeline):
+    z = noise(1, 2, 64, 64)
+    assert torch.equal(Pipeline.vary(z, 0.0, seed=1), z)
+    for strength in (0.3, 0.7, 1.0):
+        varied = Pipeline.vary(z, strength, seed=1)
+        correlation = torch.corrcoef(torch.stack((z.flatten(), varied.flatten())))[0, 1]
+        assert abs(varied.std() - 1) < 0.03
+        assert abs(correlation - (1 - strength**2) ** 0.5) < 0.03
+    with pytest.raises(ValueError, match="strength must lie between 0 and 1, got 1.5"):
+        Pipeline.vary(z, 1.5, seed=1)
+
+
+def test_from_pretrained_without_weights(tmp_path):
+    with pytest.raises(ValueError, match="no vae.safetensors in .*train"):
+        Pipeline.from_pretrained(tmp_path)
+    with pytest.raises(ValueError, match="neither a folder nor a Hub repository"):
+        Pipeline.from_pretrained(tmp_path / "missing" / "folder")
