@@ -5,6 +5,7 @@ step depend on (seed, step, rank) alone, and checkpoints are replaced atomically
 """
 
 import argparse
+import atexit
 import dataclasses
 import json
 import os
@@ -48,6 +49,7 @@ class Run:
         self.device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0))) if torch.cuda.is_available() else torch.device("cpu")
         if self.world > 1 and not dist.is_initialized():
             dist.init_process_group("nccl" if self.device.type == "cuda" else "gloo")
+            atexit.register(dist.destroy_process_group)  # else its threads now and then abort the process as it exits
         if self.rank == 0:
             (self.folder / "samples").mkdir(parents=True, exist_ok=True)
             (self.folder / "options.json").write_text(json.dumps(dataclasses.asdict(config), indent=2, default=str))
@@ -105,7 +107,8 @@ class Run:
     def log(self, **values: Tensor | float) -> None:
         """Append one line to log.jsonl every `config.log_every` steps."""
         if self.rank == 0 and self.step % self.config.log_every == 0:
-            line = {"step": self.step, "seconds": round(self.seconds, 1)} | {key: round(float(torch.as_tensor(value).detach()), 5) for key, value in values.items()}
+            line = {"step": self.step, "seconds": round(self.seconds, 1)}
+            line |= {key: round(float(torch.as_tensor(value).detach()), 5) for key, value in values.items()}
             with open(self.folder / "log.jsonl", "a") as file:
                 file.write(json.dumps(line) + "\n")
 
