@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from train.data import field_of_view, random_grid, random_maps, read_drive, warp
+from train.data import Drive, disc_side, field_of_view, random_grid, random_maps, read_drive, warp
 
 
 def generator(seed=0):
@@ -46,6 +46,16 @@ def test_the_second_observer_differs(tiny_drive):
 def test_not_drive(tmp_path, half):
     with pytest.raises(ValueError, match="no DRIVE images in .*--data takes the folder that holds training/ and test/"):
         read_drive(tmp_path, half)
+
+
+def test_the_disc_is_found_on_its_side():
+    """Bright spots on a photograph lit from the other side, as discs are."""
+    axis = torch.linspace(-1, 1, 256)
+    fov = field_of_view(256)[None].expand(2, 1, 256, 256)
+    spots = [(-((axis[None] - x) ** 2 + axis[:, None] ** 2) / 0.01).exp() for x in (-0.6, 0.6)]
+    light = [0.5 + 0.2 * axis.expand(256, 256), 0.5 - 0.2 * axis.expand(256, 256)]
+    fundus = torch.stack([(spot * 0.3 + lit).expand(3, 256, 256) for spot, lit in zip(spots, light, strict=True)]) * fov
+    assert disc_side(Drive(["1", "2"], fundus, torch.zeros_like(fov), fov)) == [1, 2]
 
 
 @pytest.mark.parametrize("size", [64, 65])

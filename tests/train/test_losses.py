@@ -1,9 +1,10 @@
 import pytest
 import torch
+from skimage.morphology import skeletonize
 from sklearn.metrics import f1_score
 
 from tests.networks import noise, uniform
-from train.losses import PatchDiscriminator, dice_loss, hinge_discriminator, thin_weight, vessel_loss
+from train.losses import PatchDiscriminator, centreline_dice_loss, dice_loss, hinge_discriminator, soft_skeleton, thin_weight, vessel_loss
 
 
 def test_dice_is_the_f1_score_of_binary_maps():
@@ -45,3 +46,25 @@ def test_patch_discriminator_sees_patches():
     logits[0, 0, 8, 8].backward()
     rows = x.grad.abs().sum((0, 1, 3)).nonzero()
     assert rows[-1] - rows[0] + 1 == 38
+
+
+def test_a_soft_skeleton_is_a_thin_line_along_the_middle():
+    bars = torch.zeros(1, 1, 64, 64)
+    bars[..., 20:27, 5:59] = 1
+    bars[..., 5:59, 40:43] = 1
+    skeleton = soft_skeleton(bars)[0, 0]
+    thin = skeletonize(bars[0, 0].numpy() > 0)
+    assert 0.8 * thin.sum() < skeleton.sum() < 1.5 * thin.sum()
+    assert (skeleton[23, 10:36] == 1).all() and (skeleton[10:16, 41] == 1).all()
+    assert skeleton[20].max() == 0  # nothing along the bar's edge
+
+
+def test_a_gap_in_a_thin_vessel_costs_the_centreline_dice_more():
+    tree = torch.zeros(1, 1, 128, 128)
+    tree[..., 20:36, 4:124] = 1  # a thick vessel
+    tree[..., 80, 4:124] = 1  # a thin one
+    gap = tree.clone()
+    gap[..., 80, 40:80] = 0
+    assert centreline_dice_loss(tree, tree) < 1e-3
+    assert centreline_dice_loss(gap, tree) > 5 * dice_loss(gap, tree)
+    assert centreline_dice_loss(gap, tree).item() == pytest.approx(centreline_dice_loss(tree, gap).item(), abs=1e-6)
