@@ -16,7 +16,7 @@ from torch import Tensor
 from retsynth import checkpoint
 from retsynth.denoiser import Denoiser
 from retsynth.edsr import EDSR
-from retsynth.pix2pix import Pix2Pix
+from retsynth.pix2pix import CONTROLS, Pix2Pix
 from retsynth.prior import FlowPrior
 from retsynth.vae import ResidualVAE
 
@@ -119,8 +119,8 @@ class Pipeline:
     def sample_vessels(self, z: Tensor, prior: str = "flow", eye: str = "any") -> Tensor:
         """Noise (N, z, 64, 64) -> soft vessel maps (N, 1, 512, 512).
 
-        `prior`: "flow", or "gaussian", the paper's baseline, which decodes z as it is. `eye`: where the flow puts the disc, "any", "left" or
-        "right" in the image.
+        `prior`: "flow", or "gaussian", the paper's baseline, which decodes z as it is. `eye`: where the flow puts the disc, "any",
+        "left" or "right" in the image.
         """
         if prior not in ("flow", "gaussian"):
             raise ValueError(f"prior must be 'flow' or 'gaussian', got {prior!r}")
@@ -147,6 +147,14 @@ class Pipeline:
         """A style (1, style_channels) drawn from the law of the training photographs' styles."""
         z = _normal((1, self.pix2pix.config.style_channels), seed, index, stream=1)
         return self.pix2pix.draw_style(z.to(self.device)).cpu()
+
+    def adjust(self, style: Tensor, **controls: float) -> Tensor:
+        """Change a style (N, style_channels) by `brightness`, `pigmentation`, `contrast`, in standard deviations of the training photographs."""
+        unknown = set(controls) - set(CONTROLS)
+        if unknown:
+            raise ValueError(f"no such control: {', '.join(sorted(unknown))}; there are {', '.join(CONTROLS)}")
+        amounts = torch.tensor([float(controls.get(name, 0)) for name in CONTROLS])
+        return style + amounts @ self.pix2pix.style_controls.cpu()
 
     @torch.inference_mode()
     def encode_style(self, fundus: Tensor) -> Tensor:

@@ -12,6 +12,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 
+CONTROLS = ("brightness", "pigmentation", "contrast")  # what a person may change about a style; `appearance` measures them
+
+
 @dataclass(frozen=True)
 class Pix2PixConfig:
     style_channels: int = 8
@@ -77,7 +80,7 @@ class Pix2Pix(nn.Module):
     """Vessels and field of view (N, 1, H, W) in [0, 1], style (N, S), noise (N, 1, H, W) ~ N(0, 1) -> fundus (N, 3, H, W) in [0, 1].
 
     H and W divide by 2**depth. `style_mean` and `style_factor` (Cholesky factor of the covariance) hold the law of the training
-    images' styles.
+    images' styles, `style_controls` the change of style that goes with one standard deviation of each of CONTROLS.
     """
 
     Config = Pix2PixConfig
@@ -97,6 +100,7 @@ class Pix2Pix(nn.Module):
         self.to_rgb = nn.Conv2d(config.fine, 3, 3, padding=1)
         self.register_buffer("style_mean", torch.zeros(config.style_channels))
         self.register_buffer("style_factor", torch.eye(config.style_channels))
+        self.register_buffer("style_controls", torch.zeros(len(CONTROLS), config.style_channels))
 
     def forward(self, vessels: Tensor, fov: Tensor, style: Tensor, noise: Tensor) -> Tensor:
         x = F.pixel_unshuffle(torch.cat((vessels * 2 - 1, fov * 2 - 1), 1), 2)  # (N, 8, H/2, W/2)
@@ -121,6 +125,19 @@ class Pix2Pix(nn.Module):
     def draw_style(self, z: Tensor) -> Tensor:
         """z (N, S) ~ N(0, I) -> styles that follow the law of the training images'; its tails are cut at two standard deviations."""
         return self.style_mean + z.clamp(-2, 2) @ self.style_factor.T
+
+
+def appearance(fundus: Tensor, fov: Tensor) -> Tensor:
+    """CONTROLS of photographs (N, 3, H, W) in [0, 1] inside their fields of view (N, 1, H, W): (N, 3).
+
+    Brightness is the mean of red and green; pigmentation how far red outweighs green; contrast the green channel's spread over its mean,
+    green being where vessels show.
+    """
+    inside = (fov > 0.5).float()
+    mean = (fundus * inside).sum((2, 3)) / inside.sum((2, 3))  # (N, 3)
+    red, green = mean[:, 0], mean[:, 1]
+    spread = (((fundus[:, 1:2] - green[:, None, None, None]).square() * inside).sum((1, 2, 3)) / inside.sum((1, 2, 3))).sqrt()
+    return torch.stack(((red + green) / 2, (red - green) / (red + green), spread / green), 1)
 
 
 def _position(like: Tensor) -> Tensor:

@@ -16,7 +16,7 @@ from torch.nn.utils.parametrizations import spectral_norm
 from torch.optim import Adam
 
 from retsynth import checkpoint
-from retsynth.pix2pix import Pix2Pix, Pix2PixConfig
+from retsynth.pix2pix import Pix2Pix, Pix2PixConfig, appearance
 from retsynth.vae import kl_divergence
 from train.data import SIZE, Drive, random_grid, read_drive, warp
 from train.loop import EMA, Run, parse
@@ -144,8 +144,14 @@ def recolour(images: Tensor, generator: torch.Generator) -> Tensor:
 
 @torch.no_grad()
 def fit_style_law(model: Pix2Pix, drive: Drive) -> None:
-    """Set the law of styles from the training images: their mean, and their covariance shrunk by a tenth toward its diagonal."""
-    styles = torch.cat([model.encode_style(f[None], m[None]) for f, m in zip(drive.fundus, (drive.fov > 0.5).float(), strict=True)])
+    """Set the law of styles from the training images: their mean, their covariance shrunk by a tenth toward its diagonal, and how they
+    change with each named control while the others stay (ridge regression of styles on standardised measures)."""
+    fov = (drive.fov > 0.5).float()
+    styles = torch.cat([model.encode_style(f[None], m[None]) for f, m in zip(drive.fundus, fov, strict=True)])
+    measures = appearance(drive.fundus, fov)
+    measures = (measures - measures.mean(0)) / measures.std(0)
+    ridge = 0.1 * len(measures) * torch.eye(measures.shape[1], device=measures.device)
+    model.style_controls.copy_(torch.linalg.solve(measures.T @ measures + ridge, measures.T @ (styles - styles.mean(0))))
     covariance = torch.cov(styles.T)
     shrunk = 0.9 * covariance + 0.1 * torch.diag(covariance.diag())
     model.style_mean.copy_(styles.mean(0))
