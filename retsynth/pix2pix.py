@@ -11,7 +11,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-
 CONTROLS = ("brightness", "pigmentation", "contrast")  # what a person may change about a style; `appearance` measures them
 
 
