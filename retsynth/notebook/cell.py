@@ -35,7 +35,9 @@ FAILED = "state => state.replace(/^running/, 'error')"
 STALE = "state => state.replace(/^done/, 'stale')"
 PRIVATE = {"api_visibility": "private"}
 SMALL = {"size": "sm", "min_width": 0, "scale": 0}
-PICTURES = {"show_label": False, "format": "png", "interactive": False, "object_fit": "contain", "height": "auto"}
+KEEP = ["download", "fullscreen"]
+SHOWN = {"show_label": False, "interactive": False, "buttons": KEEP}
+PICTURES = {**SHOWN, "format": "png", "object_fit": "contain", "height": "auto"}
 
 
 def upload(label: str, **options: object) -> gr.Image:

@@ -10,7 +10,7 @@ from PIL import Image
 
 from retsynth.images import overlay, to_array
 from retsynth.notebook import pipe
-from retsynth.notebook.cell import PICTURES, PRIVATE, SMALL, Cell, Page, Run, endpoint
+from retsynth.notebook.cell import PICTURES, PRIVATE, SHOWN, SMALL, Cell, Page, Run, endpoint
 
 PAIRS = """## A seed becomes an eye
 A residual **variational autoencoder** with a learned flow prior draws a vessel tree, a **deconvolution denoiser** makes it crisp, and
@@ -161,5 +161,5 @@ def _between_tab(page: Page) -> None:
         with cell.output():
             strip = gr.Gallery(label="Steps", columns=5, elem_classes="pictures until-run", **PICTURES)
             alt = "Animation from the first eye to the second and back"
-            film = gr.Image(show_label=False, interactive=False, format="webp", height=320, elem_classes="film until-run", alt_text=alt)
+            film = gr.Image(format="webp", height=320, elem_classes="film until-run", alt_text=alt, **SHOWN)
     cell.connect(way, {"seed": seed, "other": other, "steps": steps}, [strip, film])

@@ -8,7 +8,7 @@ import numpy as np
 
 from retsynth.images import png_bytes, read_fundus, read_image, read_mask, to_array
 from retsynth.notebook import asset, pipe
-from retsynth.notebook.cell import SMALL, Cell, Page, Run, endpoint, upload
+from retsynth.notebook.cell import SHOWN, SMALL, Cell, Page, Run, endpoint, upload
 
 PROSE = """## Draw the vessels, watch the eye
 White on black, inside the circle: real vessels leave the optic disc as two arcades, branch and taper, and spare the fovea. **pix2pix**
@@ -76,9 +76,7 @@ def tab(page: Page) -> SimpleNamespace:
                 given = gr.UploadButton("Upload a map", file_types=["image"], type="filepath", elem_classes="dice", **SMALL)
         with gr.Column(min_width=280):
             alt = "Synthetic fundus image of the drawn vessel map"
-            fundus = gr.Image(
-                label="Fundus", show_label=False, type="filepath", format="png", interactive=False, elem_id="painted", alt_text=alt
-            )
+            fundus = gr.Image(label="Fundus", type="filepath", format="png", elem_id="painted", alt_text=alt, **SHOWN)
             with gr.Row(elem_classes="bar carry"):
                 map_file = gr.DownloadButton("⤓ Vessel map", interactive=False, **SMALL)
                 enlarge = gr.Button("⤢ Enlarge it", **SMALL)

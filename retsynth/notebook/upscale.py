@@ -10,7 +10,7 @@ from PIL import Image
 from retsynth.images import png_bytes, read_image, to_array, to_tensor
 from retsynth.metrics import psnr, ssim
 from retsynth.notebook import asset, pipe
-from retsynth.notebook.cell import PRIVATE, SMALL, Cell, Page, Run, endpoint, upload
+from retsynth.notebook.cell import KEEP, PRIVATE, SMALL, Cell, Page, Run, endpoint, upload
 
 SIDE = 1024  # px, the longest side taken on the page: two cores need about 8 s for it
 
@@ -86,7 +86,7 @@ def tab(page: Page) -> SimpleNamespace:
         with cell.output():
             with gr.Row(elem_classes="easel-row until-run"):
                 with gr.Column(min_width=280):
-                    options = {"format": "png", "type": "filepath", "interactive": False, "max_height": 560}
+                    options = {"format": "png", "type": "filepath", "interactive": False, "max_height": 560, "buttons": KEEP}
                     slider = gr.ImageSlider(label="bicubic | EDSR", show_label=False, elem_id="before-after", **options)
                     position = gr.Slider(0, 100, 50, step=1, label="Divider: bicubic on its left, EDSR on its right", elem_id="divider")
                 loupe = gr.HTML({}, html_template=asset("loupe.html"), js_on_load=asset("loupe.js"), apply_default_css=False, min_width=280)
