@@ -140,8 +140,14 @@ class Run:
         os.replace(partial, self.folder / "state.safetensors")
 
     def notes(self) -> dict:
-        """What to store with the weights: the steps and minutes behind them."""
-        return {"steps": self.step + 1, "minutes": round(self.seconds / 60, 1), "processes": self.world}
+        """What to store with the weights: the steps and minutes behind them, and the options that are not the script's defaults."""
+        paths = ("data", "out", "vae", "prior", "start", "steps")
+        changed = {
+            field.name: getattr(self.config, field.name)
+            for field in dataclasses.fields(self.config)
+            if field.name not in paths and getattr(self.config, field.name) != field.default
+        }
+        return {"steps": self.step + 1, "minutes": round(self.seconds / 60, 1), "processes": self.world, "options": changed}
 
 
 def _flatten_optimiser(optimiser: Optimizer) -> dict[str, Tensor]:
