@@ -29,7 +29,7 @@ class Config:
     batch: int = 8
     bank: int = 1600  # augmented maps
     size: int = SIZE
-    lr: float = 4e-4
+    lr: float = 8e-4
     width: int = 96
     wider: int = 144
     start: str = ""  # a weight file to start from
@@ -87,7 +87,8 @@ def main(config: Config) -> None:
         eye = bank["eye"][chosen].masked_fill(unknown, 0).to(run.device)
         x1 = model.standardise(z.to(run.device))
         x0 = torch.randn(mu.shape, generator=generator).to(run.device)
-        t = torch.randn(config.batch, generator=generator).sigmoid().to(run.device)  # logit-normal, Esser et al. 2024
+        # logit-normal (Esser et al. 2024), toward the noise: there it is decided where the arcades run
+        t = (torch.randn(config.batch, generator=generator) - 0.5).sigmoid().to(run.device)
         xt = torch.lerp(x0, x1, t[:, None, None, None])
         loss = F.mse_loss(model(xt, t, eye), x1 - x0)
         run.update(optimiser, loss, clip=1.0)
