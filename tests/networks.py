@@ -1,5 +1,6 @@
 """What the tests of all networks share."""
 
+import zlib
 from collections.abc import Callable
 
 import torch
@@ -7,10 +8,10 @@ from torch import Tensor, nn
 
 
 def seeded(model: nn.Module, seed: int = 0) -> nn.Module:
-    """`model` with every weight and buffer drawn anew, so that no layer starts at zero or as the identity; in eval mode."""
-    generator = torch.Generator().manual_seed(seed)
+    """`model` with every weight and buffer drawn anew by its name, so that no layer starts at zero or as the identity; in eval mode."""
     with torch.no_grad():
-        for tensor in model.state_dict().values():
+        for name, tensor in model.state_dict().items():
+            generator = torch.Generator().manual_seed(zlib.crc32(f"{seed} {name}".encode()))
             tensor.copy_(torch.randn(tensor.shape, generator=generator) * 0.15)
     return model.eval()
 

@@ -42,5 +42,5 @@ def test_every_parameter_receives_a_gradient():
 
 def test_pinned_output():
     logits = seeded(Denoiser(TINY))(uniform(1, 1, 32, 32)).flatten()[::128]
-    pinned = [-0.3759, -0.6174, -5.9900, -0.0761, -0.6468, -2.4274, -2.2723, -3.8013]
+    pinned = [0.0555, -0.5433, -5.3893, 0.9358, -0.2419, -1.3066, -1.8507, -2.7282]
     torch.testing.assert_close(logits, torch.tensor(pinned), atol=1e-3, rtol=0)

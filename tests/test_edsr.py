@@ -54,5 +54,5 @@ def test_every_parameter_receives_a_gradient():
 
 def test_pinned_output():
     model = seeded(EDSR(TINY))
-    pinned = [0.8467, -0.0918, 2.1836, 1.4547, 2.0246, 0.5447, -0.4305, -0.4859, -1.1320]
+    pinned = [0.3189, -0.3507, 0.5919, 0.6178, -0.0838, 0.4027, 0.5678, -1.5112, -1.3401]
     torch.testing.assert_close(model(uniform(1, 3, 6, 6)).flatten()[::50], torch.tensor(pinned), atol=1e-3, rtol=0)

@@ -191,6 +191,15 @@ def test_the_style_of_a_photograph_ignores_its_corners(tiny_pipeline):
     torch.testing.assert_close(styles[1:], tiny_pipeline.encode_style(photographs[1:] * tiny_pipeline.fov))
 
 
+def test_controls_move_a_style_along_their_directions(tiny_pipeline):
+    style, directions = tiny_pipeline.style(3), tiny_pipeline.pix2pix.style_controls
+    assert torch.equal(tiny_pipeline.adjust(style), style)
+    moved = tiny_pipeline.adjust(style, contrast=-2, brightness=1.5)
+    torch.testing.assert_close(moved, style + 1.5 * directions[0] - 2 * directions[2])
+    with pytest.raises(ValueError, match="no such control: hue; there are brightness, pigmentation, contrast"):
+        tiny_pipeline.adjust(style, hue=1)
+
+
 def test_tiles_leave_no_seam(tiny_pipeline, monkeypatch):
     """With as many blocks as EDSR-baseline, whose receptive field the tiles' overlap must cover, on tiles of 64 pixels."""
     pipe = Pipeline(

@@ -81,5 +81,5 @@ def test_every_parameter_receives_a_gradient():
 
 def test_pinned_output(model):
     velocity = model(noise(1, 2, 16, 16), torch.tensor([0.3]), torch.tensor([1]))
-    pinned = [0.1144, 0.1825, 0.1091, -0.0772, -0.1678, -0.0643, -0.1739, -0.1942]
+    pinned = [-0.1660, -0.0954, -0.0704, -0.1598, -0.0480, -0.0749, -0.0862, -0.0800]
     torch.testing.assert_close(velocity.flatten()[::64], torch.tensor(pinned), atol=1e-3, rtol=0)

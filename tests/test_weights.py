@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from retsynth import checkpoint
 from retsynth.images import to_tensor
 from retsynth.metrics import morphometry, psnr
+from retsynth.pix2pix import CONTROLS, appearance
 
 WEIGHTS = Path(__file__).parents[1] / "weights"
 NAMES = ["vae", "prior", "denoiser", "pix2pix", "edsr"]
@@ -89,6 +90,19 @@ def test_a_style_changes_the_colour_and_not_the_vessels(committed_pipeline, samp
     assert (a.mean((2, 3)) - b.mean((2, 3))).abs().max() > 0.005
     structure = torch.corrcoef(torch.stack([(x[0, 1] - F.avg_pool2d(x[:, 1:2], 31, 1, 15)[0, 0])[inside] for x in (a, b)]))
     assert structure[0, 1] > 0.5
+
+
+@pytest.mark.parametrize("control", CONTROLS)
+def test_a_control_does_what_its_name_says(committed_pipeline, samples, control):
+    style = committed_pipeline.style(5)
+    less, more = (
+        appearance(
+            committed_pipeline.translate(samples.annotation[:1], committed_pipeline.adjust(style, **{control: amount})),
+            committed_pipeline.fov,
+        )
+        for amount in (-1.5, 1.5)
+    )
+    assert (more - less)[0, CONTROLS.index(control)] > 0.01
 
 
 def test_super_resolution_beats_bicubic(committed_pipeline, tiny_pipeline):
