@@ -1,0 +1,22 @@
+"""The judges tell what differs, and do not tell what does not."""
+
+import torch
+
+from train.data import Drive
+from train.judge import segment_scores, train_segmenter, two_sample_accuracy
+
+
+def test_two_sample_accuracy_of_different_and_equal_laws():
+    generator = torch.Generator().manual_seed(0)
+    a, b, c = (torch.randn(20, 16, generator=generator) for _ in range(3))
+    assert two_sample_accuracy(a + 3, b) == 1
+    assert two_sample_accuracy(a, c) < 0.75
+
+
+def test_a_segmenter_learns_to_see_vessels_and_an_untrained_one_does_not(vessel_tree):
+    vessels = torch.stack([torch.from_numpy(vessel_tree(seed))[None].float() for seed in range(3)])
+    noise = torch.randn(3, 3, 512, 512, generator=torch.Generator().manual_seed(0)) * 0.05
+    pairs = Drive(["a", "b", "c"], (0.6 - 0.25 * vessels + noise).clamp(0, 1), vessels, torch.ones_like(vessels))
+    dice, auc = segment_scores(train_segmenter(pairs, seed=0, steps=25), pairs)
+    assert dice > 0.8 and auc > 0.95
+    assert segment_scores(train_segmenter(pairs, seed=0, steps=0), pairs)[0] < 0.5
