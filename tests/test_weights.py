@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 
 from retsynth import checkpoint
-from retsynth.images import to_tensor
+from retsynth.images import read_image, to_tensor
 from retsynth.metrics import morphometry, psnr
 from retsynth.pix2pix import CONTROLS, appearance
 
@@ -112,3 +112,12 @@ def test_super_resolution_beats_bicubic(committed_pipeline, tiny_pipeline):
     bicubic = F.interpolate(small, scale_factor=2, mode="bicubic").clamp(0, 1)
     assert psnr(committed_pipeline.upscale(small), large) > psnr(bicubic, large) + 0.3
     assert psnr(tiny_pipeline.upscale(small), large) < psnr(bicubic, large)
+
+
+def test_the_readmes_picture_is_what_these_weights_make(committed_pipeline):
+    picture = to_tensor(read_image(WEIGHTS / "examples" / "readme.png"))
+    sample = committed_pipeline(seed=0, upscale=False)
+    for row, image in enumerate((sample.annotation.expand(-1, 3, -1, -1), sample.fundus)):
+        tile = picture[:, :, 4 + 260 * row :, 4:][:, :, :256, :256]  # four pixels of padding
+        expected = F.interpolate(image, size=(256, 256), mode="bilinear", antialias=True)
+        assert (tile - expected).abs().mean() < 0.01  # other processors round differently
