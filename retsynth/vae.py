@@ -78,11 +78,10 @@ class ResidualVAE(nn.Module):
         """Latents (N, z, h, w) -> logits of the map (N, 1, 8h, 8w)."""
         return self.decoder(z)
 
-    def forward(self, vessels: Tensor, noise: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Reparameterised pass (Kingma & Welling 2014, eq. 10): logits, z, mu, logvar. `noise` ~ N(0, I), shaped like mu."""
+    def forward(self, vessels: Tensor, noise: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Reparameterised pass (Kingma & Welling 2014, eq. 10): logits, mu, logvar. `noise` ~ N(0, I), shaped like mu."""
         mu, logvar = self.encode(vessels)
-        z = mu + noise * (0.5 * logvar).exp()
-        return self.decode(z), z, mu, logvar
+        return self.decode(mu + noise * (0.5 * logvar).exp()), mu, logvar
 
     def sample(self, z: Tensor) -> Tensor:
         """Latents (N, z, h, w) -> soft vessel maps (N, 1, 8h, 8w) in [0, 1]."""

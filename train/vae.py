@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch.optim import Adam
 
 from retsynth import checkpoint
@@ -22,7 +21,6 @@ class Config:
     crop: int = 256
     lr: float = 1e-3
     kl: float = 0.05  # weight of the KL against the mean cross-entropy, both per pixel; 1 would be the ELBO
-    equivariance: float = 0.5  # a latent pooled by 2 decodes to the map pooled by 2: smooth latents, which a prior learns sooner
     adversarial: float = 0.02
     adversarial_from: int = 500
     z_channels: int = 4
@@ -48,12 +46,10 @@ def main(config: Config) -> None:
     for step, generator in run.steps():
         x = random_maps(vessels, config.batch, generator, **warping)
         latent = (config.batch, config.z_channels, config.crop // vae.downscale, config.crop // vae.downscale)
-        logits, z, mu, logvar = vae(x, torch.randn(latent, generator=generator).to(run.device))
+        logits, mu, logvar = vae(x, torch.randn(latent, generator=generator).to(run.device))
         reconstruction = vessel_loss(logits, x)
         kl = kl_divergence(mu, logvar) / x[0].numel()
-        # Kouzelis et al. 2025 (EQ-VAE)
-        halved = F.binary_cross_entropy_with_logits(vae.decode(F.avg_pool2d(z, 2)), F.avg_pool2d(x, 2))
-        loss = reconstruction + config.kl * kl + config.equivariance * halved
+        loss = reconstruction + config.kl * kl
         if step >= config.adversarial_from:
             few = max(1, config.batch // 4)  # the discriminator would take half of the time, a quarter of the batch tells it enough
             soft = logits[:few].sigmoid()
@@ -66,7 +62,7 @@ def main(config: Config) -> None:
             run.update(judge, hinge_discriminator(real, fake))
         ema.update(vae, step)
         dice = 1 - dice_loss((logits.detach() > 0).float(), x)
-        run.log(reconstruction=reconstruction, halved=halved, kl=kl, dice=dice, std=mu.std(), lr=optimiser.param_groups[0]["lr"])
+        run.log(reconstruction=reconstruction, kl=kl, dice=dice, std=mu.std(), lr=optimiser.param_groups[0]["lr"])
         if run.due():
             with torch.no_grad():
                 soft = ema.model.sample(ema.model.encode(x[:4])[0])
