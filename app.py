@@ -40,7 +40,11 @@ def build() -> gr.Blocks:
                 about.tab()
         carry.connect(tabs, made, drawn, large, compared)
         page.finish()
-        page_blocks.load(opened, None, [tabs, made.seed, drawn.tree_seed], queue=False, show_progress="hidden", **PRIVATE)
+        page_blocks.cells = page.cells
+        for tab in tabs.children:
+            tab.select(None, js=f"() => retsynth.address('{tab.id}')", **PRIVATE)
+        state = page_blocks.load(opened, None, [tabs, made.seed, drawn.tree_seed], queue=False, show_progress="hidden", **PRIVATE)
+        state.then(None, js="() => retsynth.open()", **PRIVATE)
     return page_blocks
 
 

@@ -1,5 +1,6 @@
 """A notebook cell: prose, the code that runs, its controls, Run, and the numbered output. Every tab is built from it."""
 
+import functools
 import html
 import inspect
 import logging
@@ -234,6 +235,7 @@ class Page:
 def endpoint(function: Callable, inputs: list, outputs: list, description: str) -> None:
     """Offer `function` to programs under its own name. What it refuses with a ValueError, the caller gets as one sentence."""
 
+    @functools.wraps(function)  # programs see its parameters' names
     def call(*values: object):
         try:
             return gpu(function)(*values)

@@ -1,6 +1,7 @@
 """Compare: what SSIM says of two images, where it says so, and what the number is worth."""
 
 import html
+import io
 import json
 from dataclasses import asdict
 from functools import cache
@@ -9,8 +10,10 @@ from types import SimpleNamespace
 
 import gradio as gr
 import numpy as np
+from PIL import Image
+from skimage.data import retina
 
-from retsynth.images import png_bytes, read_fundus, read_mask, to_array
+from retsynth.images import read_fundus, read_mask, to_array
 from retsynth.metrics import morphometry, psnr, ssim, ssim_map
 from retsynth.notebook.cell import PICTURES, SMALL, Cell, Page, Run, endpoint, upload
 
@@ -51,13 +54,16 @@ def measure(run: Run, vessels: int, reference: str | None, candidates: list | No
     """SSIM maps with their values, the strip plot that puts them in place, and the morphometry of vessel maps."""
     if not candidates:
         raise ValueError("there is nothing to compare yet: upload one or more candidates, or take the generated ones")
-    wanted, images = _reference(vessels, reference), [(read_mask if vessels else read_fundus)(path) for path, _ in candidates]
+    read = read_mask if vessels else read_fundus
+    files = [Path(path).read_bytes() for path, _ in candidates]
+    source = Path(reference).read_bytes() if reference else _default(vessels)
+    wanted, images = read(source), [read(file) for file in files]
     scores = [ssim_map(image, wanted) for image in images]
     maps = []
     for i, (image, (value, local)) in enumerate(zip(images, scores, strict=True), start=1):
-        run.reads(f"candidate-{i}.png", png_bytes(image))
+        run.reads(f"candidate-{i}.png", files[i - 1])
         maps.append((run.png(f"ssim-{i}", heat(local)), f"candidate {i}: SSIM {value:.3f}, {psnr(image, wanted):.1f} dB"))
-    run.reads("reference.png", png_bytes(wanted))
+    run.reads("reference.png", source)
     run.show(heat(scores[0][1]))
     plot = strip({"candidates": [value for value, _ in scores], **baselines(vessels, wanted)}, vessels)
     return maps, plot, _trees(wanted, images) if vessels else ""
@@ -132,17 +138,17 @@ def _trees(wanted, images: list) -> str:
     return f"<div class='scroll'><table class='figures'><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>"
 
 
-def _reference(vessels: int, path: str | None):
-    if path:
-        return (read_mask if vessels else read_fundus)(path)
+@cache
+def _default(vessels: int) -> bytes:
+    """A reference for those who bring none: a real photograph from scikit-image's wheel, or a synthetic vessel map."""
     if not vessels:
-        from skimage.data import retina  # a real photograph inside scikit-image's wheel
-
-        return read_fundus(retina())
+        file = io.BytesIO()
+        Image.fromarray(retina()).save(file, "PNG", compress_level=1)
+        return file.getvalue()
     shipped = Path(__file__).parents[2] / "weights" / "examples" / "sample_vessels.png"
     if not shipped.exists():
         raise ValueError("there is no reference map yet: upload one")
-    return read_mask(shipped)
+    return shipped.read_bytes()
 
 
 def _plain(fundus: np.ndarray) -> np.ndarray:

@@ -22,7 +22,8 @@ from retsynth.images import overlay
 from retsynth.pipeline import Pipeline
 
 pipe = Pipeline.from_pretrained({weights})
-sample = pipe({seed}, count={count}, prior={prior}, temperature={temperature}, style_seed={style_seed}, upscale={upscale})
+options = dict(prior={prior}, temperature={temperature}, eye={eye}, style_seed={style_seed}, upscale={upscale})
+sample = pipe({seed}, count={count}, **options)
 vessels, fundus = sample.annotation, sample.fundus  # (N, 1, 512, 512) and (N, 3, 512, 512) in [0, 1]
 Image.fromarray(overlay(fundus[:1], vessels[:1]))"""
 
@@ -49,7 +50,7 @@ CAPTIONS = {"vessels": "vessel map", "fundus": "fundus", "overlay": "both", "lar
 SYNTHETIC = "Synthetic images, not for diagnosis. Each downloaded PNG says so in its metadata, with the seed."
 
 
-def pairs(run: Run, seed: int, count: int, prior: str, temperature: float, style_seed: int | None, upscale: bool):
+def pairs(run: Run, seed: int, count: int, prior: str, temperature: float, eye: str, style_seed: int | None, upscale: bool):
     """One eye after another, so that Stop works between them: yields the gallery so far and, at the end, the archive."""
     gallery, options = [], {"prior": prior, "temperature": temperature, "style_seed": style_seed, "upscale": upscale}
     for i in range(count):
@@ -65,7 +66,7 @@ def way(run: Run, seed: int, other: int, steps: int):
     for t in np.linspace(0, 1, steps):
         run.progress(t, desc=f"step {len(frames) + 1} of {steps}")
         frames.append(_between(seed, other, t))
-        strip.append((run.png(f"t={t:.2f}", frames[-1], seed=seed, other=other, t=round(t, 4)), f"t = {t:.2f}"))
+        strip.append((run.png(f"t={t:.2f}", frames[-1], seed=seed, other=other, t=round(t, 4)), f"{t:.2f}"))
         yield strip, gr.skip()
     run.show(np.hstack([to_array(frame) for frame in frames]))
     yield gr.skip(), _animation(run.folder / "between.webp", [to_array(frame) for frame in frames])
@@ -125,6 +126,7 @@ def tab(page: Page, examples: Path) -> SimpleNamespace:
         with gr.Accordion("Prior, appearance, size", open=False), gr.Row(elem_classes="controls"):
             prior = gr.Radio(["flow", "gaussian"], value="flow", label="Prior", info="gaussian is the paper's: N(0, I)", min_width=180)
             temperature = gr.Slider(0.5, 1.2, 1.0, step=0.05, label="Temperature", info="lower is more usual", min_width=160)
+            eye = gr.Radio(["any", "left", "right"], value="any", label="Eye", info="the side of the optic disc", min_width=180)
             style_seed = gr.Number(None, label="Appearance seed", precision=0, info="empty: each its own", min_width=130)
             upscale = gr.Checkbox(False, label="1024 px as well (EDSR)", min_width=160)
         with cell.output():
@@ -136,8 +138,8 @@ def tab(page: Page, examples: Path) -> SimpleNamespace:
                 enlarge = gr.Button("⤢ Enlarge it", **SMALL)
                 compare = gr.Button("≟ Compare it", **SMALL)
                 archive = gr.DownloadButton("⤓ ZIP", interactive=False, **SMALL)
-    inputs = {"seed": seed, "count": count, "prior": prior, "temperature": temperature, "style_seed": style_seed, "upscale": upscale}
-    cell.connect(pairs, inputs, [gallery, archive])
+    shape = {"seed": seed, "count": count, "prior": prior, "temperature": temperature, "eye": eye}
+    cell.connect(pairs, {**shape, "style_seed": style_seed, "upscale": upscale}, [gallery, archive])
     cell.bind(dice.click(None, None, seed, js=RANDOM_SEED, show_progress="hidden", **PRIVATE).then)
     chosen = gr.State(0)
     _between_tab(page)

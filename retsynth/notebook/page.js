@@ -24,6 +24,10 @@ window.retsynth = {
   press(name) {
     document.querySelectorAll(`.cell button.${name}`).forEach((button) => button.checkVisibility() && button.click());
   },
+  open() {  // an address with a seed asks for its picture
+    const asked = new URLSearchParams(location.search);
+    if (asked.has("seed")) document.querySelector(asked.get("tab") === "draw" ? "button.plant" : "#cell-generate button.run")?.click();
+  },
   address(tab) {
     const url = new URL(location);
     if (url.searchParams.get("tab") !== tab) url.searchParams.delete("seed");

@@ -1,12 +1,13 @@
 """Draw or upload: a vessel map under the visitor's pen, and the fundus image that follows it."""
 
 import base64
+from pathlib import Path
 from types import SimpleNamespace
 
 import gradio as gr
 import numpy as np
 
-from retsynth.images import png_bytes, read_fundus, read_image, read_mask, to_array
+from retsynth.images import png_bytes, read_fundus, read_mask, to_array
 from retsynth.notebook import asset, pipe
 from retsynth.notebook.cell import SHOWN, SMALL, Cell, Page, Run, endpoint, upload
 
@@ -41,7 +42,7 @@ def paint(run: Run, drawing: str, style: int, photo: str | None, seed: int) -> t
     fundus = pipe().translate(mask, style=code, seed=seed)
     run.reads("vessels.png", vessels)
     if photo:
-        run.reads("photograph.png", png_bytes(read_image(photo)))
+        run.reads("photograph.png", Path(photo).read_bytes())
     run.show(fundus)
     return run.png("fundus", fundus, seed=seed), gr.update(value=run.png("vessels", mask), interactive=True)
 
@@ -72,7 +73,7 @@ def tab(page: Page) -> SimpleNamespace:
             canvas = easel(elem_id="drawing")
             with gr.Row(elem_classes="controls"):
                 tree_seed = gr.Number(7, label="Start from the tree of seed", precision=0, min_width=150)
-                plant = gr.Button("Take this tree", elem_classes="dice", **SMALL)
+                plant = gr.Button("Take this tree", elem_classes="dice plant", **SMALL)
                 given = gr.UploadButton("Upload a map", file_types=["image"], type="filepath", elem_classes="dice", **SMALL)
         with gr.Column(min_width=280):
             alt = "Synthetic fundus image of the drawn vessel map"

@@ -1,5 +1,6 @@
 """Super-resolve: any image to twice its size, beside what bicubic interpolation makes of it."""
 
+from pathlib import Path
 from types import SimpleNamespace
 
 import gradio as gr
@@ -7,7 +8,7 @@ import numpy as np
 from gradio.data_classes import FileData
 from PIL import Image
 
-from retsynth.images import png_bytes, read_image, to_array, to_tensor
+from retsynth.images import read_image, to_array, to_tensor
 from retsynth.metrics import psnr, ssim
 from retsynth.notebook import asset, pipe
 from retsynth.notebook.cell import KEEP, PRIVATE, SMALL, Cell, Page, Run, endpoint, upload
@@ -45,7 +46,7 @@ def enlarge(run: Run, upload: str | None, halve: bool):
     run.progress(0.1, desc=f"EDSR, {picture.width} x {picture.height} to {picture.width * 2} x {picture.height * 2}")
     large = to_array(pipe().upscale(to_tensor(np.asarray(picture))))
     bicubic = np.asarray(picture.resize((picture.width * 2, picture.height * 2), Image.Resampling.BICUBIC))
-    run.reads("upload.png", png_bytes(read_image(upload)))
+    run.reads("upload.png", Path(upload).read_bytes())
     run.show(large)
     before, after = run.png("bicubic", bicubic), run.png("edsr", large)
     loupe = {"before": FileData(path=before).model_dump(), "after": FileData(path=after).model_dump()}

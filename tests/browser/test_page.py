@@ -1,0 +1,458 @@
+"""The page in a real browser: each tab's main act, and what visitors do to it."""
+
+import base64
+import io
+import json
+import re
+import urllib.request
+from pathlib import Path
+
+import nbformat
+import numpy as np
+import pytest
+from PIL import Image
+from playwright.sync_api import Page, expect
+from skimage.data import retina
+
+from retsynth.images import read_mask, to_array
+
+ROOT = Path(__file__).parents[2]
+SHOTS = ROOT / "screenshots"
+TABS = {"generate": "Generate", "draw": "Draw or upload", "enlarge": "Super-resolve", "compare": "Compare", "about": "About"}
+ARCADE = [(0.3, 0.5), (0.35, 0.25), (0.6, 0.15), (0.8, 0.25)]
+BRANCH = [(0.3, 0.5), (0.35, 0.75), (0.6, 0.85), (0.8, 0.75)]
+
+
+@pytest.fixture(scope="module")
+def photo(tmp_path_factory) -> Path:
+    path = tmp_path_factory.mktemp("photo") / "retina.png"
+    Image.fromarray(retina()).resize((240, 240)).save(path)
+    return path
+
+
+# --- what a visitor does ------------------------------------------------------------------------------------------------------------
+
+
+def open_tab(page: Page, tab: str) -> None:
+    """Press the tab, in the menu of those that do not fit where the page is narrow."""
+    button = page.get_by_role("tab", name=TABS[tab], exact=True)
+    if not button.is_visible():
+        page.locator(".overflow-menu > button").click()
+        button = page.locator(".overflow-dropdown button", has_text=TABS[tab])
+    button.click()
+    page.locator(f"#cell-{tab}, .about").locator("visible=true").first.wait_for()
+
+
+def wait_for(page: Page, cell: str, number: int | None = None) -> None:
+    """Until the cell is done, with the run of this number where one is given."""
+    text = f"Out[{number}]:" if number else re.compile(r"Out\[\d+\]:")
+    expect(page.locator(f"#cell-{cell} [data-state=done]")).to_have_count(1)
+    expect(page.locator(f"#cell-{cell} .note .gutter")).to_have_text(text)
+
+
+def run(page: Page, cell: str, number: int | None = None) -> None:
+    page.locator(f"#cell-{cell} button.run").click()
+    wait_for(page, cell, number)
+
+
+def stroke(page: Page, points: list[tuple[float, float]]) -> None:
+    """Draw with the mouse; points as parts of the canvas."""
+    canvas = page.locator("#drawing canvas[data-ready=true]")
+    canvas.scroll_into_view_if_needed()
+    box = canvas.bounding_box()
+    places = [(box["x"] + x * box["width"], box["y"] + y * box["height"]) for x, y in points]
+    page.mouse.move(*places[0])
+    page.mouse.down()
+    for place in places[1:]:
+        page.mouse.move(*place, steps=6)
+    page.mouse.up()
+
+
+def drawing(page: Page) -> str:
+    page.locator("#drawing canvas[data-ready=true]").wait_for()
+    return page.evaluate("document.querySelector('#drawing canvas').toDataURL('image/png')")
+
+
+def fundus_address(page: Page) -> str | None:
+    return page.evaluate("document.querySelector('#painted img')?.src ?? null")
+
+
+def new_fundus(page: Page, old: str | None) -> str:
+    """Wait for a fundus image other than `old`, loaded."""
+    script = """old => {
+      const image = document.querySelector('#painted img');
+      return image && image.src !== old && image.complete && image.naturalWidth > 0 && image.src;
+    }"""
+    return page.wait_for_function(script, arg=old).json_value()
+
+
+def pixels(page: Page, address: str) -> np.ndarray:
+    return np.asarray(Image.open(io.BytesIO(page.request.get(address).body())).convert("RGB"))
+
+
+# --- each tab's main act ------------------------------------------------------------------------------------------------------------
+
+
+def test_generate(visit):
+    page = visit()
+    expect(page.locator("#cell-generate .gutter").first).to_have_text(re.compile(r"In.\[.\]:"))
+    run(page, "generate", 1)
+    expect(page.locator("#pairs .thumbnail-item img")).to_have_count(3)
+    expect(page.locator("#cell-generate .note")).to_contain_text(re.compile(r"\d\.\d\d s · (CPU|CUDA) · seed 7"))
+    page.get_by_label("Pairs").first.fill("2")
+    expect(page.locator("#cell-generate code")).to_contain_text("count=2")
+    expect(page.locator("#cell-generate [data-state=stale]")).to_have_count(1)
+    run(page, "generate", 2)
+    expect(page.locator("#pairs .thumbnail-item img")).to_have_count(6)
+
+
+def test_new_eye_draws_a_seed_and_runs_with_it(visit):
+    page = visit()
+    page.get_by_role("button", name="New eye").click()
+    wait_for(page, "generate", 1)
+    seed = page.get_by_label("Seed", exact=True).input_value()
+    assert seed != "7"
+    expect(page.locator("#cell-generate .note")).to_contain_text(f"seed {seed}")
+    expect(page.locator("#cell-generate code")).to_contain_text(f"pipe({seed},")
+
+
+def test_between_two_seeds(visit):
+    page = visit()
+    page.locator("#cell-between").get_by_label("Steps").first.fill("3")
+    run(page, "between")
+    expect(page.locator("#cell-between .thumbnail-item img")).to_have_count(3)
+    assert page.locator("#cell-between .film img").evaluate("image => image.naturalWidth") > 0
+
+
+def test_a_stroke_changes_the_fundus_and_undo_takes_it_back(visit):
+    page = visit("?tab=draw")
+    stroke(page, ARCADE)
+    first = new_fundus(page, None)
+    stroke(page, BRANCH)
+    second = new_fundus(page, first)
+    assert (pixels(page, first) != pixels(page, second)).any()
+    page.get_by_role("button", name="Undo").click()
+    assert np.array_equal(pixels(page, new_fundus(page, second)), pixels(page, first))
+
+
+def test_the_fundus_is_that_of_the_drawing(visit, tiny_pipeline):
+    page = visit("?tab=draw")
+    stroke(page, ARCADE)
+    shown = pixels(page, new_fundus(page, None))
+    mask = read_mask(base64.b64decode(drawing(page).partition(",")[2]))
+    assert np.array_equal(shown, to_array(tiny_pipeline.translate(mask, style=7, seed=0)))
+
+
+def test_drawing_without_a_pointer(visit):
+    page = visit("?tab=draw")
+    before = drawing(page)
+    page.locator("#drawing canvas").focus()
+    for key in ["Space", *["ArrowRight"] * 12, *["ArrowUp"] * 12, "Space"]:
+        page.keyboard.press(key)
+    new_fundus(page, None)
+    assert drawing(page) != before
+
+
+def test_tools(visit):
+    page = visit("?tab=draw")
+    stroke(page, ARCADE)
+    drawn = drawing(page)
+    page.get_by_role("button", name="Mirror").click()
+    mirrored = drawing(page)
+    as_array = lambda url: np.asarray(Image.open(io.BytesIO(base64.b64decode(url.partition(",")[2]))).convert("L"))  # noqa: E731
+    assert np.array_equal(as_array(mirrored), as_array(drawn)[:, ::-1])
+    page.get_by_role("button", name="Undo").click()
+    assert drawing(page) == drawn
+    page.get_by_role("button", name="Redo").click()
+    assert drawing(page) == mirrored
+    page.get_by_role("button", name="Eraser").click()
+    stroke(page, [(1 - x, y) for x, y in ARCADE])
+    assert as_array(drawing(page)).mean() < as_array(mirrored).mean() / 2
+    page.get_by_role("button", name="Blank").click()
+    assert as_array(drawing(page)).max() == 0
+
+
+def test_a_drawing_can_start_from_a_tree_or_an_upload(visit, tmp_path, vessel_tree):
+    page = visit("?tab=draw")
+    blank = drawing(page)
+    page.get_by_role("button", name="Take this tree").click()
+    first = new_fundus(page, None)
+    tree = drawing(page)
+    assert tree != blank
+    Image.fromarray(~vessel_tree(5)).save(tmp_path / "dark on light.png")
+    page.locator("#cell-draw input[type=file]").first.set_input_files(tmp_path / "dark on light.png")
+    new_fundus(page, first)
+    shown = read_mask(base64.b64decode(drawing(page).partition(",")[2]))
+    assert np.array_equal(to_array(shown) > 0, vessel_tree(5))
+
+
+def test_super_resolve(visit, photo):
+    page = visit("?tab=enlarge")
+    page.locator("#cell-enlarge input[type=file]").set_input_files(photo)
+    page.get_by_label("Halve it first").check()
+    expect(page.locator("#cell-enlarge code")).to_contain_text("reference.resize")
+    expect(page.locator("#cell-enlarge .image-frame img")).to_be_visible()
+    run(page, "enlarge")
+    expect(page.locator("#cell-enlarge table")).to_contain_text("EDSR")
+    expect(page.locator("#before-after img")).to_have_count(2)
+    inked = "canvas => new Set(canvas.getContext('2d').getImageData(0, 0, 120, 120).data).size > 50"
+    for pane in page.locator(".loupe canvas").all():
+        page.wait_for_function(inked, arg=pane.element_handle())
+    clip = page.locator("#before-after").inner_html()
+    page.locator("#divider input[type=range]").focus()
+    page.keyboard.press("ArrowRight")
+    page.wait_for_function("old => document.querySelector('#before-after').innerHTML !== old", arg=clip)
+
+
+def test_compare(visit, photo, tmp_path):
+    mirrored = tmp_path / "mirrored.jpg"
+    Image.open(photo).transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(mirrored)
+    page = visit("?tab=compare")
+    page.locator("#cell-compare input[type=file]").nth(1).set_input_files([photo, mirrored])
+    expect(page.locator("#cell-compare .controls .thumbnail-item img")).to_have_count(2)
+    run(page, "compare")
+    expect(page.locator("#cell-compare .out .thumbnail-item img")).to_have_count(2)
+    values = [float(text) for text in re.findall(r"SSIM ([\d.]+)", page.locator("#cell-compare .out").inner_text())]
+    assert values[0] > values[1]
+    expect(page.locator("svg.strip-plot")).to_have_attribute("aria-label", re.compile("your candidates .* plain disc"))
+
+
+def test_compare_vessel_maps(visit, tmp_path, vessel_tree):
+    for i in (1, 2):
+        Image.fromarray(vessel_tree(i)).save(tmp_path / f"{i}.png")
+    page = visit("?tab=compare")
+    page.get_by_label("Vessel maps").check()
+    page.locator("#cell-compare input[type=file]").nth(0).set_input_files(tmp_path / "1.png")
+    page.locator("#cell-compare input[type=file]").last.set_input_files([tmp_path / "2.png"])
+    expect(page.locator("#cell-compare .controls img")).to_have_count(2)
+    run(page, "compare")
+    expect(page.locator("#cell-compare table")).to_contain_text("junctions")
+    expect(page.locator("svg.strip-plot")).to_have_attribute("aria-label", re.compile("blank map"))
+
+
+def test_about_says_what_it_is_not_for(visit):
+    page = visit("?tab=about")
+    expect(page.locator(".about")).to_contain_text("Not for diagnosis")
+
+
+# --- from tab to tab, from visit to visit -------------------------------------------------------------------------------------------
+
+
+def test_an_eye_is_carried_on(visit):
+    page = visit()
+    run(page, "generate")
+    page.get_by_role("button", name="Edit its vessels").click()
+    expect(page.locator("#cell-draw")).to_be_visible()
+    new_fundus(page, None)
+    page.locator("#cell-draw").get_by_role("button", name="Enlarge it").click()
+    expect(page.locator("#cell-enlarge .image-frame img")).to_be_visible()
+    open_tab(page, "compare")
+    page.get_by_role("button", name="Take the generated").click()
+    expect(page.locator("#cell-compare .controls .thumbnail-item img")).to_have_count(1)
+
+
+def test_tab_away_and_back_keeps_the_drawing(visit):
+    page = visit("?tab=draw")
+    stroke(page, ARCADE)
+    new_fundus(page, None)
+    drawn = drawing(page)
+    open_tab(page, "about")
+    open_tab(page, "draw")
+    assert drawing(page) == drawn
+    old = fundus_address(page)
+    stroke(page, BRANCH)
+    new_fundus(page, old)
+
+
+def test_a_drawing_outlives_a_reload(visit):
+    page = visit("?tab=draw")
+    stroke(page, ARCADE)
+    new_fundus(page, None)
+    drawn = drawing(page)
+    page.reload()
+    page.locator("#drawing canvas[data-ready=true]").wait_for()
+    new_fundus(page, None)
+    assert drawing(page) == drawn
+
+
+def test_two_visitors_see_only_their_own(visit, tiny_pipeline):
+    pages, strokes = [visit("?tab=draw"), visit("?tab=draw")], [ARCADE, BRANCH]
+    for page, points in zip(pages, strokes, strict=True):  # neither waits for the other
+        stroke(page, points)
+    for page in pages:
+        shown = pixels(page, new_fundus(page, None))
+        mask = read_mask(base64.b64decode(drawing(page).partition(",")[2]))
+        assert np.array_equal(shown, to_array(tiny_pipeline.translate(mask, style=7, seed=0)))
+        expect(page.locator("#cell-draw .note .gutter")).to_have_text("Out[1]:")
+    assert drawing(pages[0]) != drawing(pages[1])
+
+
+def test_an_address_opens_its_state(visit):
+    page = visit("?tab=draw&seed=12")
+    expect(page.locator("#cell-draw")).to_be_visible()
+    expect(page.get_by_label("Start from the tree of seed")).to_have_value("12")
+    new_fundus(page, None)  # the tree of that seed is on the canvas already
+    open_tab(page, "compare")
+    page.wait_for_url(re.compile(r"tab=compare"))
+    page = visit("?tab=generate&seed=13")
+    wait_for(page, "generate", 1)
+    expect(page.locator("#cell-generate .note")).to_contain_text("seed 13")
+
+
+def test_the_notebook_file_can_be_downloaded(visit, tmp_path):
+    page = visit()
+    run(page, "generate")
+    button = page.locator("#notebook-file")
+    expect(button).to_be_enabled()
+    with page.expect_download() as download:
+        button.click()
+    download.value.save_as(tmp_path / "run.ipynb")
+    notebook = nbformat.read(tmp_path / "run.ipynb", as_version=4)
+    nbformat.validate(notebook)
+    assert "pipe(7, count=1" in notebook.cells[-1].source and notebook.cells[-1].outputs
+
+
+# --- when things go otherwise -------------------------------------------------------------------------------------------------------
+
+
+def test_stop(visit):
+    page = visit()
+    page.get_by_label("Pairs").first.fill("8")
+    expect(page.locator("#cell-generate code")).to_contain_text("count=8")
+    page.locator("#cell-generate button.run").click()
+    expect(page.locator("#cell-generate .gutter").first).to_have_text(re.compile(r"In.\[\*\]:"))
+    expect(page.locator("#pairs .thumbnail-item img")).not_to_have_count(0)
+    page.locator("#cell-generate button.stop").click()
+    expect(page.locator("#cell-generate [data-state=stopped]")).to_have_count(1)
+    assert page.locator("#pairs .thumbnail-item img").count() < 24
+    page.get_by_label("Pairs").first.fill("1")
+    expect(page.locator("#cell-generate code")).to_contain_text("count=1")
+    run(page, "generate", 1)
+    expect(page.locator("#pairs .thumbnail-item img")).to_have_count(3)
+
+
+def test_run_all_and_clear_all(visit):
+    page = visit()
+    page.locator("#cell-between").get_by_label("Steps").first.fill("3")
+    page.get_by_role("button", name="Run all").click()
+    wait_for(page, "generate")
+    wait_for(page, "between")
+    page.get_by_role("button", name="Clear all").click()
+    expect(page.locator("[data-state=done]")).to_have_count(0)
+    expect(page.locator("#pairs .thumbnail-item img")).to_have_count(0)
+
+
+def test_an_error_is_one_sentence_in_the_cell(visit, tmp_path):
+    page = visit("?tab=enlarge")
+    page.locator("#cell-enlarge button.run").click()
+    error = page.locator("#cell-enlarge .note.error")
+    expect(error).to_have_text("There is no image yet: upload one, or press 'Enlarge it' under a generated eye.")
+    expect(page.locator("#cell-enlarge [data-state=error]")).to_have_count(1)
+    (tmp_path / "not an image.png").write_text("hello")
+    page.locator("#cell-enlarge input[type=file]").set_input_files(tmp_path / "not an image.png")
+    expect(page.get_by_label("Remove Image").or_(page.get_by_label("Clear")).first).to_be_visible()
+    page.locator("#cell-enlarge button.run").click()
+    expect(error).not_to_contain_text("no image yet")
+    text = page.locator("body").inner_text()
+    assert "Traceback" not in text and str(tmp_path) not in text and "/tmp" not in text and str(ROOT) not in text
+
+
+def test_a_phone_photograph_stands_upright(visit, tmp_path):
+    upright = Image.fromarray(retina()).crop((0, 0, 600, 800))
+    exif = Image.Exif()
+    exif[0x0112] = 6  # the camera was held upright: turn by 90 degrees to see it so
+    upright.transpose(Image.Transpose.ROTATE_90).save(tmp_path / "phone.jpg", exif=exif, quality=95)
+    page = visit("?tab=enlarge", width=390, height=844, has_touch=True, is_mobile=True)
+    page.locator("#cell-enlarge input[type=file]").set_input_files(tmp_path / "phone.jpg")
+    expect(page.locator("#cell-enlarge .image-frame img")).to_be_visible()
+    run(page, "enlarge")
+    expect(page.locator("#cell-enlarge .out")).to_contain_text("1200 x 1600 px")
+
+
+def test_shift_enter_runs_the_cell(visit):
+    page = visit()
+    page.get_by_label("Seed", exact=True).fill("21")
+    page.keyboard.press("Shift+Enter")
+    wait_for(page, "generate", 1)
+    expect(page.locator("#cell-generate .note")).to_contain_text("seed 21")
+
+
+# --- looks --------------------------------------------------------------------------------------------------------------------------
+
+LOOKS = {
+    "light": {},
+    "dark": {"color_scheme": "dark"},
+    "narrow": {"width": 390, "height": 844, "is_mobile": True, "has_touch": True},
+}
+CONTRAST = """() => {
+  const channel = (c) => (c /= 255) <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4;
+  const light = ([r, g, b]) => 0.2126 * channel(r) + 0.7152 * channel(g) + 0.0722 * channel(b);
+  const rgba = (text) => { const n = text.match(/[\\d.]+/g).map(Number); return [n[0], n[1], n[2], n[3] ?? 1]; };
+  const ground = (element) => {
+    for (let e = element; e; e = e.parentElement) { const c = rgba(getComputedStyle(e).backgroundColor); if (c[3] > 0.9) return c; }
+    return [255, 255, 255];
+  };
+  const faint = [];
+  const walker = document.createTreeWalker(document.querySelector(".gradio-container"), NodeFilter.SHOW_TEXT);
+  while (walker.nextNode()) {
+    const element = walker.currentNode.parentElement;
+    if (!walker.currentNode.textContent.trim() || !element.checkVisibility({ opacityProperty: true, visibilityProperty: true })) continue;
+    if (element.closest("svg, [disabled], button.stop, .toast-wrap, style, script")) continue;
+    const [a, b] = [light(rgba(getComputedStyle(element).color)), light(ground(element))].sort((x, y) => y - x);
+    const contrast = (a + 0.05) / (b + 0.05);
+    if (contrast < 4.5) faint.push(`${contrast.toFixed(2)} ${element.className} ${walker.currentNode.textContent.trim().slice(0, 40)}`);
+  }
+  return faint;
+}"""
+
+
+@pytest.mark.parametrize("look", LOOKS)
+def test_looks(visit, look, photo):
+    """Nothing hangs over the edge, every picture has a text, contrast is AA, on each tab; pictures of them go to screenshots/."""
+    page = visit(**LOOKS[look])
+    dark = page.evaluate("getComputedStyle(document.body).backgroundColor.match(/\\d+/g).map(Number)[0] < 80")
+    assert dark == (look == "dark")
+    for tab in TABS:
+        open_tab(page, tab)
+        if tab == "generate":
+            run(page, "generate")
+        if tab == "draw":
+            for points in (ARCADE, BRANCH):
+                old = fundus_address(page)
+                stroke(page, points)
+                new_fundus(page, old)
+        if tab == "enlarge":
+            page.locator("#cell-enlarge input[type=file]").set_input_files(photo)
+            expect(page.locator("#cell-enlarge .image-frame img")).to_be_visible()
+            run(page, "enlarge")
+        if tab == "compare":
+            page.locator("#cell-compare input[type=file]").nth(1).set_input_files([photo])
+            expect(page.locator("#cell-compare .controls .thumbnail-item img")).to_have_count(1)
+            run(page, "compare")
+        SHOTS.mkdir(exist_ok=True)
+        page.screenshot(path=SHOTS / f"{look}-{tab}.png", full_page=True)
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), f"{tab} is wider than the window"
+        assert page.evaluate(CONTRAST) == [], tab
+        nameless = (
+            "[...document.querySelectorAll('img')].filter(i => i.checkVisibility() && i.src && !i.alt).map(i => i.outerHTML.slice(0, 120))"
+        )
+        assert [image for image in page.evaluate(nameless) if "before-after" not in image] == [], tab
+
+
+# --- for programs -------------------------------------------------------------------------------------------------------------------
+
+
+def test_the_actions_answer_programs(server, tmp_path, vessel_tree, tiny_pipeline):
+    from gradio_client import Client, handle_file
+
+    client = Client(server, verbose=False, download_files=str(tmp_path))
+    vessels, fundus = client.predict(seed=7, api_name="/generate")
+    assert Image.open(vessels).size == (512, 512) and Image.open(fundus).size == (1024, 1024)
+    Image.fromarray(vessel_tree(1)).save(tmp_path / "map.png")
+    painted = client.predict(handle_file(tmp_path / "map.png"), 3, 0, api_name="/translate")
+    expected = to_array(tiny_pipeline.translate(read_mask(tmp_path / "map.png"), style=3, seed=0))
+    assert np.array_equal(np.asarray(Image.open(painted).convert("RGB")), expected)
+    with pytest.raises(Exception, match="seed"):
+        client.predict(seed=-1, api_name="/generate")
+    info = json.load(urllib.request.urlopen(f"{server}/gradio_api/info"))
+    assert set(info["named_endpoints"]) == {"/generate", "/translate", "/upscale", "/compare"}

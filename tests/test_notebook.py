@@ -1,0 +1,211 @@
+"""The notebook page without a browser: its code does what it says, the notebook file runs, and nothing leaks from one run to the next."""
+
+import ast
+import base64
+import contextlib
+import io
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import nbclient
+import nbformat
+import numpy as np
+import pytest
+from PIL import Image
+
+from retsynth.notebook import cell as cells
+from retsynth.notebook import compare, ipynb
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="module")
+def page(tiny_weights):
+    """The page with tiny weights: its cells by name, and its Blocks."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RETSYNTH_WEIGHTS", str(tiny_weights))
+        patch.syspath_prepend(str(ROOT))
+        sys.modules.pop("app", None)
+        import app
+
+        yield app
+
+
+@pytest.fixture
+def pictures(tmp_path, vessel_tree, fundus_photograph):
+    """Files a visitor might hand over, by name."""
+    Image.fromarray(vessel_tree(3)).save(tmp_path / "map.png")
+    Image.fromarray(fundus_photograph(3)[::2, ::2]).save(tmp_path / "photo.png")
+    Image.fromarray(fundus_photograph(4)).save(tmp_path / "other.jpg")
+    return {path.name: str(path) for path in tmp_path.iterdir()}
+
+
+def given(name: str, pictures: dict) -> dict:
+    """Values for the controls of the cell `name`."""
+    drawing = "data:image/png;base64," + base64.b64encode(Path(pictures["map.png"]).read_bytes()).decode()
+    return {
+        "generate": {"seed": 11, "count": 2, "prior": "gaussian", "temperature": 0.9, "eye": "left", "style_seed": 5, "upscale": True},
+        "between": {"seed": 3, "other": 4, "steps": 3},
+        "draw": {"drawing": drawing, "style": 4, "photo": None, "seed": 2},
+        "draw with a photograph": {"drawing": drawing, "style": 4, "photo": pictures["photo.png"], "seed": 2},
+        "enlarge": {"upload": pictures["photo.png"], "halve": False},
+        "enlarge halved": {"upload": pictures["other.jpg"], "halve": True},
+        "compare": {"vessels": 0, "reference": None, "candidates": [(pictures["photo.png"], None), (pictures["other.jpg"], None)]},
+        "compare maps": {"vessels": 1, "reference": pictures["map.png"], "candidates": [(pictures["map.png"], None)]},
+    }[name]
+
+
+CASES = ["generate", "between", "draw", "draw with a photograph", "enlarge", "enlarge halved", "compare", "compare maps"]
+
+
+def run(page, name: str, values: dict, history: list | None = None) -> list:
+    """Run a cell as the page does; the last value of everything it gave."""
+    cell = next(cell for cell in page.demo.cells if cell.name == name.split()[0])
+    latest: list = []
+    for given in cell._run(history or [], *(values[control] for control in cell.inputs), progress=lambda *done, **text: None):
+        latest += [None] * (len(given) - len(latest))
+        for i, value in enumerate(given):
+            if not (isinstance(value, dict) and value.get("__type__") == "update" and len(value) == 1):
+                latest[i] = value
+        if isinstance(latest[3], dict) and Path(latest[3]["value"]).exists():
+            latest.append(json.loads(Path(latest[3]["value"]).read_text()))
+    return latest
+
+
+def pasted(code: str) -> object:
+    """What the last line of `code` is worth, as a notebook would show it."""
+    body = ast.parse(code).body
+    scope: dict = {}
+    if not isinstance(body[-1], ast.Expr):
+        return exec(compile(code, "cell", "exec"), scope)
+    exec(compile(ast.Module(body[:-1], []), "cell", "exec"), scope)
+    return eval(compile(ast.Expression(body[-1].value), "cell", "eval"), scope)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_the_code_of_a_cell_gives_the_same_pixels(page, pictures, name, tiny_weights, tmp_path, monkeypatch):
+    result = run(page, name, given(name, pictures))
+    assert result[0] == "done 1", result[1]
+    executed = result[2][-1]
+    for file, data in executed.reads.items():
+        (tmp_path / file).write_bytes(data)
+    (tmp_path / "weights").symlink_to(tiny_weights)
+    monkeypatch.chdir(tmp_path)
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        shown = pasted(executed.code)
+    if name.startswith("compare"):
+        values = [float(line.split()[1]) for line in printed.getvalue().splitlines()]
+        assert values == pytest.approx([float(re.search(r"SSIM ([\d.]+)", caption)[1]) for _, caption in result[4]], abs=6e-4)
+    else:
+        assert np.array_equal(np.asarray(shown), np.asarray(Image.open(io.BytesIO(executed.shown[0]))))
+
+
+def test_the_notebook_file_is_valid_and_runs(page, pictures, tiny_weights, tmp_path):
+    history: list = []
+    for name in ("generate", "draw with a photograph", "enlarge halved", "compare"):
+        history = run(page, name, given(name, pictures), history)[2]
+    (tmp_path / "weights").symlink_to(tiny_weights)
+    notebook = nbformat.reads(json.dumps(ipynb.notebook(history)), as_version=4)
+    nbformat.validate(notebook)
+    assert (notebook.nbformat, notebook.nbformat_minor) == (4, 5)
+    embedded = [output for cell in notebook.cells for output in cell.get("outputs", [])]
+    assert len(embedded) == 4 and all("image/png" in output.data for output in embedded)
+    path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", path)
+        nbclient.NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(tmp_path)}}).execute()
+    assert sum("image/png" in output.get("data", {}) for cell in notebook.cells for output in cell.get("outputs", [])) == 3
+
+
+def test_runs_are_numbered_and_the_file_holds_the_last_run_of_each_cell(page, pictures):
+    first = run(page, "draw", given("draw", pictures))
+    second = run(page, "draw", given("draw", pictures) | {"style": 9}, first[2])
+    assert [second[0], second[1]["number"], len(second[2])] == ["done 2", 2, 1]
+    assert "style = 9" in second[2][0].code
+    assert second[-1]["cells"][-1]["execution_count"] == 2
+    assert len(first[2]) == 1 and first[2][0].number == 1, "a run must not change the history it was given"
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "says"),
+    [
+        ("generate", {"seed": -1}, "seed"),
+        ("generate", {"seed": None}, "seed"),
+        ("draw", {"drawing": ""}, "blank"),
+        ("draw", {"drawing": "data:image/png;base64,AAAA"}, "image"),
+        ("enlarge", {"upload": None}, "upload one"),
+        ("enlarge", {"upload": __file__}, "image"),
+        ("compare", {"candidates": None}, "candidates"),
+        ("compare maps", {"candidates": [("photo.png", None)]}, "photograph"),
+    ],
+)
+def test_bad_input_is_answered_in_the_cell_with_one_sentence(page, pictures, name, change, says):
+    if change.get("candidates"):
+        change = {"candidates": [(pictures[path], None) for path, _ in change["candidates"]]}
+    result = run(page, name, given(name, pictures) | change)
+    assert result[0] == "error"
+    sentence = result[1]["error"]
+    assert says in sentence and sentence.endswith((".", "?")) and "Traceback" not in sentence and "/" not in sentence.replace(" / ", "")
+
+
+def test_a_fault_of_ours_reaches_the_log_and_not_the_page(page, pictures, monkeypatch, caplog):
+    cell = next(cell for cell in page.demo.cells if cell.name == "draw")
+    monkeypatch.setattr(cell, "handler", lambda run, **values: 1 / 0)
+    result = run(page, "draw", given("draw", pictures))
+    assert result[0] == "error" and "went wrong" in result[1]["error"] and "division" not in result[1]["error"]
+    assert "ZeroDivisionError" in caplog.text
+
+
+def test_nothing_stays_on_disk_after_a_run(page, pictures, monkeypatch, tmp_path):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    before = set(tmp_path.iterdir())
+    assert run(page, "draw", given("draw", pictures))[0] == "done 1"
+    assert set(tmp_path.iterdir()) == before
+
+
+def test_pictures_say_that_they_are_synthetic(page, pictures):
+    cell = next(cell for cell in page.demo.cells if cell.name == "generate")
+    for given_back in cell._run([], *given("generate", pictures).values(), progress=lambda *done, **text: None):
+        if isinstance(given_back[4], dict) and given_back[4].get("value"):
+            for path, _ in given_back[4]["value"]:
+                text = Image.open(path).text
+                assert "ot for diagnosis" in text["Comment"] and text["seed"] == "11"
+
+
+def test_fill_puts_in_values_and_keeps_the_lines_that_apply():
+    code = "a = {seed}\n[photo]b = {photo}\n[!photo]c = {name}"
+    assert cells.fill(code, {"seed": 7, "photo": None, "name": "it's"}) == 'a = 7\nc = "it\'s"'
+    assert cells.fill(code, {"seed": None, "photo": "x.png", "name": ""}) == "a = None\nb = 'x.png'"
+
+
+def test_heat_rises_in_lightness_from_unlike_to_alike():
+    colours = compare.heat(np.linspace(-0.5, 1, 300)[None])[0].astype(float) @ [0.2126, 0.7152, 0.0722]
+    assert (np.diff(colours) >= -1).all() and colours[0] < 20 and colours[-1] > 230
+    assert np.array_equal(compare.heat(np.array([[1.0]]))[0, 0], [252, 250, 190])
+
+
+def test_the_strip_plot_places_each_value(page):
+    svg = compare.strip({"real": [0.4, 0.5], "candidates": [0.6]}, vessels=1)
+    places = [float(x) for x in re.findall(r"<circle class='\w+' cx='([\d.]+)'", svg)]
+    assert places == pytest.approx([150 + 490 * (value - 0.2) / 0.8 for value in (0.4, 0.5, 0.6)], abs=0.1)
+    assert "real against real 0.450" in svg
+
+
+def test_only_the_public_actions_are_offered_to_programs(page):
+    named = page.demo.get_api_info()["named_endpoints"]
+    assert set(named) == {"/generate", "/translate", "/upscale", "/compare"}
+    assert all(endpoint["description"] for endpoint in named.values())
+    assert [p["parameter_name"] for p in named["/generate"]["parameters"]] == ["seed", "prior", "style_seed"]
+
+
+def test_the_page_builds_without_waiting_for_weights(tmp_path):
+    """A folder without weights: the page is there, and a cell says what is missing."""
+    code = "import app; c = app.demo.cells[0]; print([r[1] for r in c._run([], 7, 1, 'flow', 1.0, 'any', None, False, progress=print)][-1])"
+    environment = os.environ | {"RETSYNTH_WEIGHTS": str(tmp_path), "PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0 and "vae.safetensors" in done.stdout, done.stderr
