@@ -30,6 +30,8 @@ from tqdm import tqdm
 from retsynth import export
 from retsynth.pipeline import Pipeline
 
+APP = Path(__file__).parents[1] / "app.py"
+
 
 class UNet256(nn.Module):
     """pix2pix's generator, (N, 3, H, W) -> same, H and W divide by 256. Isola et al. 2017, section 6.1.1.
@@ -210,7 +212,7 @@ def time_cold_start(limit: float = 120.0) -> float:
         port = free.getsockname()[1]
     started = time.perf_counter()
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    page = subprocess.Popen([sys.executable, "app.py"], env=os.environ | {"GRADIO_SERVER_PORT": str(port)}, **quiet)
+    page = subprocess.Popen([sys.executable, APP], env=os.environ | {"GRADIO_SERVER_PORT": str(port)}, **quiet)
     try:
         while time.perf_counter() - started < limit and page.poll() is None:
             try:
