@@ -19,6 +19,7 @@ class PriorConfig:
     width: int = 96
     wider: int = 144
     steps: int = 16  # of Heun's method when sampling
+    shift: float = 4.0  # steps are this much denser at the noise end, where the tree's course is decided (Esser et al. 2024, eq. 23)
 
 
 class FlowBlock(nn.Module):
@@ -115,13 +116,20 @@ class FlowPrior(nn.Module):
     def sample(self, noise: Tensor, eye: Tensor | None = None, start: float = 0.0) -> Tensor:
         """Noise (N, z, h, w) ~ N(0, I) -> latents for the VAE's decoder. `start` > 0: `noise` is a state x_t at that time already."""
         eye = noise.new_zeros(len(noise), dtype=torch.long) if eye is None else eye
-        x = integrate(lambda x, t: self(x, t.expand(len(x)), eye), noise, self.config.steps, start)
+        times = schedule(self.config.steps, self.config.shift, start).to(noise.device)
+        x = integrate(lambda x, t: self(x, t.expand(len(x)), eye), noise, times)
         return x * self.std + self.mean
 
 
-def integrate(velocity: Callable[[Tensor, Tensor], Tensor], x: Tensor, steps: int, start: float = 0.0) -> Tensor:
-    """Solve dx/dt = velocity(x, t) from t = `start` to 1 by Heun's method, `steps` equal steps. Karras et al. 2022, algorithm 1."""
-    times = torch.linspace(start, 1, steps + 1, device=x.device)
+def schedule(steps: int, shift: float = 1.0, start: float = 0.0) -> Tensor:
+    """Times (K + 1,) from `start` to 1: of `steps` from 0 to 1, those that are left; `shift` times denser at 0 than even ones."""
+    first = shift * start / (1 + (shift - 1) * start)  # `start` on the even scale
+    even = torch.linspace(first, 1, max(1, round(steps * (1 - first))) + 1)
+    return even / (even + shift * (1 - even))
+
+
+def integrate(velocity: Callable[[Tensor, Tensor], Tensor], x: Tensor, times: Tensor) -> Tensor:
+    """Solve dx/dt = velocity(x, t) along the increasing `times` (K + 1,) by Heun's method. Karras et al. 2022, algorithm 1."""
     for t, following in zip(times[:-1], times[1:], strict=True):
         slope = velocity(x, t)
         ahead = x + (following - t) * slope

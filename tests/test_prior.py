@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from retsynth.prior import FlowPrior, PriorConfig, integrate
+from retsynth.prior import FlowPrior, PriorConfig, integrate, schedule
 from tests.networks import dead_parameters, noise, seeded
 
 TINY = PriorConfig(z_channels=2, width=8, wider=16, steps=3)
@@ -16,16 +16,25 @@ def model():
 
 def test_fields_that_heun_solves_exactly():
     x = noise(2, 1, 4, 4)
-    torch.testing.assert_close(integrate(lambda x, t: torch.full_like(x, 3.0), x, steps=1), x + 3)
-    torch.testing.assert_close(integrate(lambda x, t: 1 + 4 * t * torch.ones_like(x), x, steps=5), x + 1 + 2)
-    torch.testing.assert_close(integrate(lambda x, t: 1 + 4 * t * torch.ones_like(x), x, steps=5, start=0.5), x + 0.5 + 2 * (1 - 0.25))
+    torch.testing.assert_close(integrate(lambda x, t: torch.full_like(x, 3.0), x, schedule(1)), x + 3)
+    torch.testing.assert_close(integrate(lambda x, t: 1 + 4 * t * torch.ones_like(x), x, schedule(5)), x + 1 + 2)
+    torch.testing.assert_close(integrate(lambda x, t: 1 + 4 * t * torch.ones_like(x), x, schedule(5, start=0.5)), x + 0.5 + 2 * (1 - 0.25))
     # dx/dt = x grows by 1 + h + h^2 / 2 a step of Heun's method
-    torch.testing.assert_close(integrate(lambda x, t: x, x, steps=4), x * (1 + 1 / 4 + 1 / 32) ** 4)
+    torch.testing.assert_close(integrate(lambda x, t: x, x, schedule(4)), x * (1 + 1 / 4 + 1 / 32) ** 4)
+
+
+def test_shifted_times_are_denser_at_the_noise():
+    times = schedule(16, shift=4.0)
+    assert times[0] == 0 and times[-1] == 1 and (times.diff() > 0).all()
+    assert times.diff()[-1] / times.diff()[0] == pytest.approx(16, rel=0.5)  # the slope of t(u) goes from 1 / shift to shift
+    torch.testing.assert_close(schedule(8), torch.linspace(0, 1, 9))
+    late = schedule(16, shift=4.0, start=0.2)
+    assert late[0].item() == pytest.approx(0.2) and late[-1] == 1 and len(late) == 9  # t = 0.2 is half way
 
 
 def test_the_error_falls_with_the_square_of_the_step():
     x = torch.ones(1)
-    errors = [abs(integrate(lambda x, t: x * math.pi * t, x, steps).item() - math.exp(math.pi / 2)) for steps in (8, 16, 32)]
+    errors = [abs(integrate(lambda x, t: x * math.pi * t, x, schedule(steps)).item() - math.exp(math.pi / 2)) for steps in (8, 16, 32)]
     for coarse, fine in zip(errors[:-1], errors[1:], strict=True):
         assert 3 < coarse / fine < 5
 
@@ -38,7 +47,7 @@ def test_the_flow_between_two_gaussians_carries_one_to_the_other():
         return m + (t * s**2 - (1 - t)) / ((1 - t) ** 2 + t**2 * s**2) * (x - t * m)
 
     x = noise(1, 1, 8, 8)
-    torch.testing.assert_close(integrate(velocity, x, steps=200), m + s * x, atol=2e-3, rtol=0)
+    torch.testing.assert_close(integrate(velocity, x, schedule(200)), m + s * x, atol=2e-3, rtol=0)
 
 
 def test_before_training_a_sample_is_the_noise_unstandardised():
@@ -53,7 +62,7 @@ def test_before_training_a_sample_is_the_noise_unstandardised():
 
 def test_a_sample_integrates_the_velocity(model):
     x, eye = noise(2, 2, 16, 16), torch.tensor([1, 2])
-    z = integrate(lambda x, t: model(x, torch.full((2,), float(t)), eye), x, TINY.steps)
+    z = integrate(lambda x, t: model(x, torch.full((2,), float(t)), eye), x, schedule(TINY.steps, TINY.shift))
     torch.testing.assert_close(model.sample(x, eye), z * model.std + model.mean)
 
 

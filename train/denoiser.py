@@ -1,8 +1,8 @@
 """Train the denoiser: `python -m train.denoiser --data DRIVE --vae weights/vae.safetensors --prior weights/prior.safetensors --steps 2000`.
 
-Half of each batch are the VAE's decodes of noised latents and corrupted maps, whose true maps are known. The other half are decodes of
-trees that the prior sampled: no truth exists for them, so a discriminator asks that they look like true maps and the input holds them in
-place.
+A third of each batch are the VAE's decodes of noised latents with gaps; a third are true trees that the prior has redrawn from much noise,
+so that they have its own faults and nearly their old course; both are compared with the true maps. The last third are trees that the prior
+sampled: no truth exists for them, so a discriminator asks that they look like true maps and the input holds them in place.
 """
 
 import os
@@ -31,8 +31,8 @@ class Config:
     prior: str = "weights/prior.safetensors"
     out: str = "weights/denoiser.safetensors"
     steps: int = 2000
-    batch: int = 4  # of each half
-    trees: int = 160  # sampled from the prior
+    batch: int = 3  # of each third
+    trees: int = 120  # sampled from the prior, and as many redrawn by it
     crop: int = 256
     size: int = SIZE
     lr: float = 5e-4
@@ -46,28 +46,36 @@ class Config:
 
 
 @torch.no_grad()
-def sample_trees(run: Run, vae: ResidualVAE) -> Tensor:
-    """Soft maps (trees, 1, size, size) sampled from the prior, kept in the run folder."""
+def sample_trees(run: Run, vae: ResidualVAE, vessels: Tensor) -> dict[str, Tensor]:
+    """Soft maps `sampled` from the prior, soft maps `redrawn` by it from true ones, and these, `truth`: (trees, 1, size, size) each.
+
+    Made once a run and kept in its folder.
+    """
     path = run.folder / "trees.safetensors"
     if run.rank == 0 and not path.exists():
         prior = checkpoint.load(FlowPrior, run.config.prior, run.device)
         generator = torch.Generator().manual_seed(run.config.seed + 10_000)
         side = run.config.size // vae.downscale
-        maps = []
+        rows = []
         for _ in trange(run.config.trees, desc="trees", mininterval=5):
-            noise = torch.randn(1, vae.config.z_channels, side, side, generator=generator)
-            maps.append(vae.sample(prior.sample(noise.to(run.device))).half().cpu())
-        save_file({"trees": torch.cat(maps)}, path.with_suffix(".partial"))
+            truth = random_maps(vessels, 1, generator, degrees=20, elastic=0.02, size=run.config.size)
+            latent = prior.standardise(vae.encode(truth)[0])
+            noise, other = torch.randn(2, 1, vae.config.z_channels, side, side, generator=generator).to(run.device)
+            start = float(0.12 + 0.2 * torch.rand(1, generator=generator))
+            redrawn = prior.sample(torch.lerp(other, latent, start), start=start)
+            rows.append([x.half().cpu() for x in (vae.sample(prior.sample(noise)), vae.sample(redrawn), truth)])
+        columns = dict(zip(("sampled", "redrawn", "truth"), map(torch.cat, zip(*rows, strict=True)), strict=True))
+        save_file(columns, path.with_suffix(".partial"))
         os.replace(path.with_suffix(".partial"), path)
     run.barrier()
-    return load_file(path)["trees"].float()
+    return load_file(path)
 
 
 @torch.no_grad()
 def soften(vae: ResidualVAE, x: Tensor, generator: torch.Generator) -> Tensor:
-    """What the VAE makes of true maps (N, 1, H, W): decodes of latents with one to three times the posterior's noise, with a few gaps."""
+    """What the VAE makes of true maps (N, 1, H, W): decodes of latents with one to four times the posterior's noise, with a few gaps."""
     mu, logvar = vae.encode(x)
-    spread = 1 + 2 * torch.rand(len(x), 1, 1, 1, generator=generator)
+    spread = 1 + 3 * torch.rand(len(x), 1, 1, 1, generator=generator)
     noise = torch.randn(mu.shape, generator=generator) * spread
     soft = vae.sample(mu + noise.to(x.device) * (0.5 * logvar).exp())
     # gaps of 4 to 12 px in one cell of 64 in a few places
@@ -76,11 +84,22 @@ def soften(vae: ResidualVAE, x: Tensor, generator: torch.Generator) -> Tensor:
     return soft * (1 - holes)
 
 
+def random_crops(trees: dict[str, Tensor], config: Config, generator: torch.Generator) -> dict[str, Tensor]:
+    """(batch, 1, crop, crop) of each kind, at the same places of the same trees."""
+    kinds: dict[str, list[Tensor]] = {name: [] for name in trees}
+    for _ in range(config.batch):
+        tree = int(torch.randint(0, config.trees, (1,), generator=generator))
+        top, left = torch.randint(0, config.size - config.crop + 1, (2,), generator=generator).tolist()
+        for name, maps in trees.items():
+            kinds[name].append(maps[tree, :, top : top + config.crop, left : left + config.crop].float())
+    return {name: torch.stack(crops) for name, crops in kinds.items()}
+
+
 def main(config: Config) -> None:
     run = Run(config)
     vessels = read_drive(config.data, "training", size=2 * config.size).vessels.to(run.device)
     vae = checkpoint.load(ResidualVAE, config.vae, run.device)
-    trees = sample_trees(run, vae)
+    trees = sample_trees(run, vae, vessels)
     torch.manual_seed(config.seed)
     model = Denoiser(DenoiserConfig(config.width)).to(run.device)
     discriminator = PatchDiscriminator(1, layers=4).to(run.device)
@@ -93,11 +112,10 @@ def main(config: Config) -> None:
     for step, generator in run.steps():
         # as upright as the trees are, so that the discriminator cannot tell them by their turn
         x = random_maps(vessels, config.batch, generator, degrees=20, elastic=0.02, window=window, size=config.crop)
-        chosen = torch.randint(0, len(trees), (config.batch,), generator=generator)
-        tops = torch.randint(0, config.size - config.crop + 1, (config.batch, 2), generator=generator).tolist()
-        sampled = torch.stack([trees[i, :, a : a + config.crop, b : b + config.crop] for i, (a, b) in zip(chosen, tops, strict=True)])
-        sampled = sampled.to(run.device)
-        logits, free = model(torch.cat((soften(vae, x, generator), sampled))).split(config.batch)
+        sampled = random_crops(trees, config, generator)["sampled"].to(run.device)
+        redrawn = {name: crops.to(run.device) for name, crops in random_crops(trees, config, generator).items()}
+        logits, free = model(torch.cat((soften(vae, x, generator), redrawn["redrawn"], sampled))).split((2 * config.batch, config.batch))
+        x = torch.cat((x, redrawn["truth"]))
         clean, dreamt = logits.sigmoid(), free.sigmoid()
         paired = vessel_loss(logits, x) + 0.5 * centreline_dice_loss(clean, x)
         held = F.l1_loss(F.avg_pool2d(dreamt, 5, 1, 2), F.avg_pool2d(sampled, 5, 1, 2))
@@ -106,15 +124,16 @@ def main(config: Config) -> None:
         run.update(optimiser, paired + config.hold * held + config.adversarial * adversarial, clip=1.0)
         ema.update(model, step)
         discriminator.requires_grad_(True)
-        real, fake = discriminator(torch.cat((x, clean.detach(), dreamt.detach())))[0].split((config.batch, 2 * config.batch))
+        real, fake = discriminator(torch.cat((x, clean.detach(), dreamt.detach())))[0].split((2 * config.batch, 3 * config.batch))
         judging = hinge_discriminator(real, fake)
         run.update(judge, judging)
         dice = 1 - dice_loss((logits.detach() > 0).float(), x)
         run.log(paired=paired, held=held, judging=judging, dice=dice)
         if run.due():
             with torch.no_grad():
-                clean = ema.model.denoise(trees[:3].to(run.device))
-            run.grid(torch.cat((trees[:3], clean.cpu())), columns=3)
+                soft = trees["sampled"][:3].float()
+                clean = ema.model.denoise(soft.to(run.device))
+            run.grid(torch.cat((soft, clean.cpu())), columns=3)
             checkpoint.save(ema.model, config.out, **run.notes())
 
 

@@ -87,8 +87,8 @@ def main(config: Config) -> None:
         eye = bank["eye"][chosen].masked_fill(unknown, 0).to(run.device)
         x1 = model.standardise(z.to(run.device))
         x0 = torch.randn(mu.shape, generator=generator).to(run.device)
-        # logit-normal (Esser et al. 2024), toward the noise: there it is decided where the arcades run
-        t = (torch.randn(config.batch, generator=generator) - 0.5).sigmoid().to(run.device)
+        # logit-normal (Esser et al. 2024), toward the noise: from t = 0.4 on, a tree's course no longer changes
+        t = (torch.randn(config.batch, generator=generator) - 1.5).sigmoid().to(run.device)
         xt = torch.lerp(x0, x1, t[:, None, None, None])
         loss = F.mse_loss(model(xt, t, eye), x1 - x0)
         run.update(optimiser, loss, clip=1.0)
