@@ -44,14 +44,17 @@ def pictures(tmp_path, vessel_tree, fundus_photograph):
     return {path.name: str(path) for path in tmp_path.iterdir()}
 
 
+LOOK = {"brightness": 0.5, "pigmentation": -1, "contrast": 0}
+
+
 def given(name: str, pictures: dict) -> dict:
     """Values for the controls of the cell `name`."""
     drawing = "data:image/png;base64," + base64.b64encode(Path(pictures["map.png"]).read_bytes()).decode()
     return {
         "generate": {"seed": 11, "count": 2, "prior": "gaussian", "temperature": 0.9, "eye": "left", "style_seed": 5, "upscale": True},
         "between": {"seed": 3, "other": 4, "steps": 3},
-        "draw": {"drawing": drawing, "style": 4, "photo": None, "seed": 2},
-        "draw with a photograph": {"drawing": drawing, "style": 4, "photo": pictures["photo.png"], "seed": 2},
+        "draw": {"drawing": drawing, "style": 4, "photo": None, "seed": 2, **LOOK},
+        "draw with a photograph": {"drawing": drawing, "style": 4, "photo": pictures["photo.png"], "seed": 2, **LOOK},
         "enlarge": {"upload": pictures["photo.png"], "halve": False},
         "enlarge halved": {"upload": pictures["other.jpg"], "halve": True},
         "compare": {"vessels": 0, "reference": None, "candidates": [(pictures["photo.png"], None), (pictures["other.jpg"], None)]},
@@ -126,7 +129,7 @@ def test_runs_are_numbered_and_the_file_holds_the_last_run_of_each_cell(page, pi
     first = run(page, "draw", given("draw", pictures))
     second = run(page, "draw", given("draw", pictures) | {"style": 9}, first[2])
     assert [second[0], second[1]["number"], len(second[2])] == ["done 2", 2, 1]
-    assert "style = 9" in second[2][0].code
+    assert "style(9)" in second[2][0].code
     assert second[-1]["cells"][-1]["execution_count"] == 2
     assert len(first[2]) == 1 and first[2][0].number == 1, "a run must not change the history it was given"
 

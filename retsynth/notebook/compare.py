@@ -36,8 +36,10 @@ for path in sorted(Path().glob('candidate-*.png')):
 LEGEND = "<div class='legend'><span>SSIM 0, unlike</span><i></i><span>1, alike</span></div>"
 # Dark where the images differ, light where they agree; rising in lightness, so that it reads without colour as well.
 HEAT = np.array([[13, 8, 35], [84, 20, 94], [160, 44, 81], [219, 92, 50], [250, 168, 40], [252, 250, 190]], float)
+MEASURED = {"real": "real, training", "ours": "ours", "gaussian": "ours, Gaussian prior"}  # in report.json
+NAMED = {"real": "real against real", "ours": "ours against real", "gaussian": "Gaussian prior", "candidates": "your candidates"}
 BLANK = ("plain disc", "blank map")  # what an image without any content is called
-NAMES = {
+MEASURES = {
     "density": ("vessel share of the field of view", ".3f"),
     "length": ("length, px", ",.0f"),
     "junctions": ("junctions", ".0f"),
@@ -83,10 +85,14 @@ def heat(values: np.ndarray) -> np.ndarray:
 
 
 def baselines(vessels: int, wanted) -> dict[str, list[float]]:
-    """SSIM of real images among themselves, of ours and of nothing at all: measured in training, the last one here."""
-    kind, blank = ("vessels", np.zeros((512, 512), np.uint8)) if vessels else ("fundus", _plain(to_array(wanted)))
-    measured = report().get("ssim", {}).get(kind, {})
-    return {name: values for name, values in measured.items() if name != "blank"} | {"blank": [ssim(to_array(wanted), blank)]}
+    """SSIM of real images among themselves and of ours with them, as measured in training; and, measured here, of nothing at all."""
+    measured = {}
+    if vessels and (groups := report().get("trees", {}).get("groups")):
+        measured = {name: [groups[group]["ssim"]] for name, group in MEASURED.items() if group in groups}
+    if not vessels and (likeness := report().get("fundus", {}).get("likeness")):
+        measured = {"real": [likeness["ssim of one test photograph to another"]], "ours": [likeness["ssim"]]}
+    blank = np.zeros((512, 512), np.uint8) if vessels else _plain(to_array(wanted))
+    return {**measured, "blank": [ssim(to_array(wanted), blank)]}
 
 
 @cache
@@ -98,7 +104,9 @@ def report() -> dict:
 
 def strip(groups: dict[str, list[float]], vessels: int) -> str:
     """A strip plot: a row for each group, a dot for each value, a bar at the mean. SVG, and a sentence for those who do not see it."""
-    names = {"real": "real against real", "ours": "ours against real", "candidates": "your candidates"} | {"blank": BLANK[vessels]}
+    names = {"real": "real against real", "ours": "ours against real", "gaussian": "Gaussian prior", "candidates": "your candidates"} | {
+        "blank": BLANK[vessels]
+    }
     rows = [(names.get(name, name), name == "candidates", values) for name, values in groups.items()]
     foot = 24 + 34 * len(rows)
     ticks = "".join(_tick(tick, foot) for tick in (0.2, 0.4, 0.6, 0.8, 1.0))
@@ -132,7 +140,7 @@ def _trees(wanted, images: list) -> str:
     head = "".join(f"<th scope='col'>{name}</th>" for name in ("", "reference", *(f"candidate {i + 1}" for i in range(len(images)))))
     rows = "".join(
         f"<tr><th scope='row'>{label}</th>{''.join(f'<td>{column[key]:{form}}</td>' for column in columns)}</tr>"
-        for key, (label, form) in NAMES.items()
+        for key, (label, form) in MEASURES.items()
         if key in columns[0]
     )
     return f"<div class='scroll'><table class='figures'><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>"

@@ -24,11 +24,14 @@ window.retsynth = {
   press(name) {
     document.querySelectorAll(`.cell button.${name}`).forEach((button) => button.checkVisibility() && button.click());
   },
-  open() {  // an address with a seed asks for its picture
+  opened: false,
+  open() {  // what the address asked for is there; one with a seed asks for its picture too
+    this.opened = true;
     const asked = new URLSearchParams(location.search);
     if (asked.has("seed")) document.querySelector(asked.get("tab") === "draw" ? "button.plant" : "#cell-generate button.run")?.click();
   },
-  address(tab) {
+  address(tab) {  // of the tab in view, once the visitor chooses it and not the page while it builds
+    if (!this.opened) return;
     const url = new URL(location);
     if (url.searchParams.get("tab") !== tab) url.searchParams.delete("seed");
     url.searchParams.set("tab", tab);

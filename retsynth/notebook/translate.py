@@ -11,6 +11,8 @@ from retsynth.images import png_bytes, read_fundus, read_mask, to_array
 from retsynth.notebook import asset, pipe
 from retsynth.notebook.cell import SHOWN, SMALL, Cell, Page, Run, endpoint, upload
 
+CONTROLS = ("brightness", "pigmentation", "contrast")  # in standard deviations of the training photographs
+
 PROSE = """## Draw the vessels, watch the eye
 White on black, inside the circle: real vessels leave the optic disc as two arcades, branch and taper, and spare the fovea. **pix2pix**
 (Isola et al. 2017) paints the fundus each time you lift the pen; a style code sets its colour and light."""
@@ -23,7 +25,8 @@ from retsynth.pipeline import Pipeline
 pipe = Pipeline.from_pretrained({weights})
 mask = read_mask('vessels.png')  # the drawing: (1, 1, 512, 512) of 0 and 1
 [photo]style = pipe.encode_style(read_fundus('photograph.png'))
-[!photo]style = {style}
+[!photo]style = pipe.style({style})
+style = pipe.adjust(style, brightness={brightness}, pigmentation={pigmentation}, contrast={contrast})
 fundus = pipe.translate(mask, style=style, seed={seed})
 Image.fromarray(to_array(fundus))"""
 
@@ -33,13 +36,13 @@ def easel(**options: object) -> gr.HTML:
     return gr.HTML("", html_template=asset("canvas.html"), js_on_load=asset("canvas.js"), apply_default_css=False, **options)
 
 
-def paint(run: Run, drawing: str, style: int, photo: str | None, seed: int) -> tuple[str, str]:
+def paint(run: Run, drawing: str, style: int, photo: str | None, seed: int, **controls: float) -> tuple[str, str]:
     """The fundus image of a drawing, and the drawing as a file."""
     if not drawing:
         raise ValueError("the map is blank: draw a vessel, or start from a tree or an upload")
     vessels = base64.b64decode(drawing.partition(",")[2])
-    mask, code = read_mask(vessels), pipe().encode_style(read_fundus(photo)) if photo else style
-    fundus = pipe().translate(mask, style=code, seed=seed)
+    mask, code = read_mask(vessels), pipe().encode_style(read_fundus(photo)) if photo else pipe().style(style)
+    fundus = pipe().translate(mask, style=pipe().adjust(code, **controls), seed=seed)
     run.reads("vessels.png", vessels)
     if photo:
         run.reads("photograph.png", Path(photo).read_bytes())
@@ -85,10 +88,12 @@ def tab(page: Page) -> SimpleNamespace:
             with gr.Row(elem_classes="controls"):
                 style = gr.Slider(0, 999, 7, step=1, label="Appearance seed", min_width=150)
                 seed = gr.Slider(0, 999, 0, step=1, label="Grain seed", min_width=150)
+            with gr.Row(elem_classes="controls"):
+                controls = {name: gr.Slider(-2, 2, 0, step=0.1, label=name.capitalize(), min_width=110) for name in CONTROLS}
             with gr.Accordion("Take the appearance of a photograph", open=False):
                 photo = upload("Photograph", show_label=False, height=180)
-    cell.connect(paint, {"drawing": canvas, "style": style, "photo": photo, "seed": seed}, [fundus, map_file])
-    for control in (canvas, style, seed, photo):
+    cell.connect(paint, {"drawing": canvas, "style": style, "photo": photo, "seed": seed, **controls}, [fundus, map_file])
+    for control in (canvas, style, seed, photo, *controls.values()):
         cell.bind(control.change, trigger_mode="always_last")
     cell.aside(plant.click, tree, [tree_seed], canvas)
     cell.aside(given.upload, given_map, [given], canvas)
