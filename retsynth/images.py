@@ -5,6 +5,7 @@ or answered with a ValueError whose one sentence says what is wrong and what wou
 """
 
 import io
+import logging
 import os
 import warnings
 from pathlib import Path
@@ -24,9 +25,13 @@ from retsynth import __version__
 SIZE = 512  # px, the side of every map and fundus image inside the pipeline
 MIN_SIDE = 16  # px, below which nothing can be recognised
 MAX_PIXELS = 64_000_000  # a phone's 50 megapixels pass; decoded they are 200 MB
+EVEN = 0.65  # vessel maps' grounds, blurred and compressed ones too, measure 0.8 and more, photographs' 0.55 and less
 # Pillow would also try formats that run other programs (EPS), and dozens that nobody sends
 FORMATS = ("PNG", "JPEG", "TIFF", "WEBP", "BMP", "GIF", "PPM")  # "JPEG" opens the MPO files of phones as well
 COMMENT = "Synthetic image. Not for diagnosis."
+
+# where a program sets up no logging, Pillow's remarks on odd files would land on stderr
+logging.getLogger("PIL").addHandler(logging.NullHandler())
 
 Source = str | os.PathLike | bytes | Image.Image | np.ndarray
 
@@ -56,10 +61,10 @@ def read_mask(source: Source) -> Tensor:
         rgb = rgba[..., 3:].repeat(3, axis=2)  # dark strokes on a transparent ground: the drawing is in the alpha channel
     everywhere = np.ones(rgb.shape[:2], bool)
     vessels, evenness = _differing_from_ground(rgb, everywhere)
-    if _radius(vessels) > SIZE * 3 / 64:  # no vessel is that wide: it is a disc and its surround that differ
+    if evenness >= EVEN and _radius(vessels) > SIZE * 3 / 64:  # no vessel is that wide: it is a disc and its surround that differ
         brighter = vessels if rgb[vessels].mean() > rgb[~vessels].mean() else ~vessels
         vessels, evenness = _differing_from_ground(rgb, _inside_of(brighter))
-    if evenness < 0.65:  # maps, blurred or compressed, lie above 0.8, photographs below 0.55
+    if evenness < EVEN:
         raise ValueError("this looks like a photograph; upload a black and white vessel map")
     return torch.from_numpy(_fit_map(vessels)).float()[None, None]
 
@@ -73,10 +78,8 @@ def read_fundus(source: Source) -> Tensor:
     image = Image.fromarray(rgb)
     box = _field_of_view(rgb)
     if box:
-        square = image.crop(box).resize((SIZE, SIZE), Image.Resampling.BICUBIC)
-    else:
-        square = ImageOps.pad(image, (SIZE, SIZE), Image.Resampling.BICUBIC)
-    return to_tensor(np.asarray(square))
+        return to_tensor(np.asarray(image.crop(box).resize((SIZE, SIZE), Image.Resampling.BICUBIC)))
+    return to_tensor(_pad_to_square(np.asarray(image.resize(_fitting(image.width, image.height), Image.Resampling.BICUBIC))))
 
 
 def to_tensor(array: np.ndarray) -> Tensor:
@@ -96,8 +99,8 @@ def to_array(image: Tensor | np.ndarray) -> np.ndarray:
         return image
     if not isinstance(image, Tensor) or image.ndim not in (3, 4) or (image.ndim == 4 and len(image) != 1) or image.shape[-3] not in (1, 3):
         raise ValueError(f"expected a tensor (1, C, H, W) or (C, H, W) with C 1 or 3, got {type(image).__name__} {tuple(image.shape)}")
-    chw = image.detach().reshape(image.shape[-3:]).float().clamp(0, 1)
-    hwc = (chw * 255).round().byte().permute(1, 2, 0).cpu().numpy()
+    chw = image.detach().reshape(image.shape[-3:]).float().clamp(0, 1).mul_(255).round_().byte()  # in place: large images are large
+    hwc = chw.permute(1, 2, 0).cpu().numpy()
     return np.ascontiguousarray(hwc[..., 0] if hwc.shape[2] == 1 else hwc)
 
 
@@ -246,7 +249,7 @@ def _differing_from_ground(rgb: np.ndarray, inside: np.ndarray) -> tuple[np.ndar
     """What differs from the commonest colour inside a region: (H, W, 3) uint8, (H, W) bool -> (H, W) bool, and how even the ground is.
 
     Vessels fill far less than half a map, so that the median colour is the ground's: black, paper, or anything else. The evenness is the
-    share of the ground's pixels, 0 to 1, that have its very colour.
+    share of the ground, at least half of the region, that has its very colour.
     """
     region = Image.fromarray(inside)
     counts = np.reshape(Image.fromarray(rgb).histogram(region), (3, 256))
@@ -254,6 +257,7 @@ def _differing_from_ground(rgb: np.ndarray, inside: np.ndarray) -> tuple[np.ndar
     channels = [rgb[..., c] for c in range(3)]
     difference = np.maximum.reduce([np.maximum(c, g) - np.minimum(c, g) for c, g in zip(channels, ground, strict=True)])
     histogram = np.array(Image.fromarray(difference).histogram(region))
+    histogram[0] += 1  # the ground itself: in colour noise no pixel need have its very colour
     levels = np.flatnonzero(histogram)
     if len(levels) == 1:
         colour = "black" if ground.max() < 64 else "white" if ground.min() > 191 else "one colour"
@@ -262,13 +266,11 @@ def _differing_from_ground(rgb: np.ndarray, inside: np.ndarray) -> tuple[np.ndar
         raise ValueError(f"the map is all {colour}, there are no vessels in it; draw or upload white vessels on black")
     if len(levels) > 2 and levels[-1] < 16:
         raise ValueError("the map is almost all one colour; draw or upload white vessels on black")
-    otsu = threshold_otsu(hist=(histogram, np.arange(256)))
+    otsu = threshold_otsu(hist=(histogram[levels], levels))
     above = histogram * (np.arange(256) > otsu)
     vessel = np.searchsorted(above.cumsum(), above.sum() / 2)  # the median difference of vessels
-    # in a map of two levels Otsu's criterion is flat between them and its threshold the lowest: too low for a JPEG's noise
-    threshold = max(otsu, 0.25 * vessel)
-    evenness = histogram[: int(0.08 * vessel) + 1].sum() / histogram[: int(threshold) + 1].sum()
-    return (difference > threshold) & inside, evenness
+    evenness = histogram[: int(0.08 * vessel) + 1].sum() / max(histogram[: int(otsu) + 1].sum(), histogram.sum() / 2)
+    return (difference > otsu) & inside, evenness
 
 
 def _radius(region: np.ndarray) -> float:
@@ -292,18 +294,28 @@ def _coarse(region: np.ndarray) -> np.ndarray:
 def _fit_map(vessels: np.ndarray) -> np.ndarray:
     """(H, W) bool -> (512, 512) bool, aspect kept by padding. Every vessel stays connected, however thin it gets."""
     height, width = vessels.shape
-    scale = SIZE / max(height, width)
-    if scale != 1:
+    shrunk = max(height, width) > SIZE
+    if max(height, width) != SIZE:
         # BOX counts each pixel once, so that nothing drawn falls between two pixels of the small map
-        method = Image.Resampling.BOX if scale < 1 else Image.Resampling.BILINEAR
-        size = (max(1, round(width * scale)), max(1, round(height * scale)))
-        covered = np.asarray(Image.fromarray(vessels.astype(np.uint8) * 255).resize(size, method))
-        touched = covered > (0 if scale < 1 else 100)  # diagonal neighbours, enlarged, meet at half height
+        method = Image.Resampling.BOX if shrunk else Image.Resampling.BILINEAR
+        covered = np.asarray(Image.fromarray(vessels.astype(np.uint8) * 255).resize(_fitting(width, height), method))
+        touched = covered > (0 if shrunk else 100)  # diagonal neighbours, enlarged, meet at half height
         vessels = (covered > 127) | skeletonize(touched)  # the true calibre where there is one, a line of one pixel elsewhere
-        height, width = vessels.shape
-    square = np.zeros((SIZE, SIZE), bool)
+    return _pad_to_square(vessels)
+
+
+def _fitting(width: int, height: int) -> tuple[int, int]:
+    """The size at which an image just fits in 512 x 512 px, aspect kept."""
+    scale = SIZE / max(width, height)
+    return max(1, round(width * scale)), max(1, round(height * scale))
+
+
+def _pad_to_square(array: np.ndarray) -> np.ndarray:
+    """(H, W[, C]), no side above 512 -> (512, 512[, C]), the image in the middle of zeros."""
+    height, width = array.shape[:2]
+    square = np.zeros((SIZE, SIZE, *array.shape[2:]), array.dtype)
     top, left = (SIZE - height) // 2, (SIZE - width) // 2
-    square[top : top + height, left : left + width] = vessels
+    square[top : top + height, left : left + width] = array
     return square
 
 

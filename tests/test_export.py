@@ -84,7 +84,15 @@ def test_interrupted_export_goes_on_to_the_same_bytes(exported, tiny_pipeline, t
     again = Stopping(tiny_pipeline, 99)
     assert export(again, tmp_path, count=3, seed=5) == 2
     assert again.asked == [1, 2]  # pair 0 is kept
+    (tmp_path / "fov" / "0001.png").unlink()
+    assert export(tiny_pipeline, tmp_path, count=3, seed=5) == 1
     assert contents(tmp_path) == contents(exported)
+
+
+def test_interrupted_before_the_first_pair_there_is_no_list(tiny_pipeline, tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        export(Stopping(tiny_pipeline, 0), tmp_path, count=3, seed=5)
+    assert contents(tmp_path) == {}
 
 
 def test_more_pairs_of_the_same_run_are_added(exported, tiny_pipeline, tmp_path):

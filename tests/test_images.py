@@ -1,6 +1,7 @@
 """Whatever a person may hand over is read as they would expect, or answered in one sentence."""
 
 import io
+import re
 import struct
 import zlib
 
@@ -172,6 +173,22 @@ def test_half_a_file_is_no_image(fundus_photograph, kind):
         read_image(whole[: len(whole) // 2])
 
 
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "GIF", "TIFF", "WEBP", "BMP", "PPM"])
+def test_scrambled_files_are_read_or_refused(kind, capfd):
+    random = np.random.default_rng(0)
+    whole = np.frombuffer(encode(random.integers(0, 256, (20, 24, 3), np.uint8), kind), np.uint8)
+    for attempt in range(40):
+        scrambled = whole.copy()
+        scrambled[random.integers(0, min(len(whole), 120) if attempt % 2 else len(whole), 5)] = random.integers(0, 256, 5)
+        for read in (read_image, read_mask, read_fundus):
+            try:
+                read(scrambled.tobytes())
+            except ValueError as error:
+                assert re.search("; |at least", str(error))  # says what would do
+    assert capfd.readouterr().err == ""
+
+
 def test_size_is_refused_before_anything_is_decoded(monkeypatch):
     def decode(*_):
         raise AssertionError("decoded")
@@ -235,6 +252,8 @@ def test_arteries_and_veins_in_two_colours_are_both_vessels(tree):
 def test_jpeg_blurred_map(grey, tree, quality, inverted):
     mask = read_mask(encode(255 - grey if inverted else grey, "JPEG", quality=quality))
     assert dice(mask, tree) > 0.96
+    if quality >= 50:  # the noise around the vessels is no vessel
+        assert not mask[0, 0].numpy()[~ndimage.binary_dilation(tree)].any()
 
 
 def test_soft_and_noisy_maps(grey, tree):
@@ -304,6 +323,7 @@ def test_ribbon_of_extreme_aspect_is_no_bomb():
     ribbon = np.zeros((16, 200_000), bool)
     ribbon[8] = True
     assert parts(read_mask(ribbon)) == 1
+    assert read_fundus(ribbon).shape == (1, 3, SIZE, SIZE)
 
 
 @pytest.mark.parametrize(
@@ -332,6 +352,14 @@ def test_photograph_is_no_vessel_map(fundus_photograph):
         for source in (photograph, encode(photograph, "JPEG")):
             with pytest.raises(ValueError, match="looks like a photograph; upload a black and white vessel map"):
                 read_mask(source)
+
+
+@pytest.mark.filterwarnings("error")
+def test_photograph_without_a_pixel_of_its_median_colour():
+    stripes = np.zeros((60, 60, 3), np.uint8)
+    stripes[::3], stripes[1::3], stripes[2::3] = (0, 100, 250), (100, 250, 0), (250, 0, 100)  # the median is (100, 100, 100)
+    with pytest.raises(ValueError, match="photograph"):
+        read_mask(stripes)
 
 
 # --- fundus photographs --------------------------------------------------------------------------------------------------------------

@@ -150,6 +150,27 @@ def test_tortuosity_agrees_with_skan(vessel_tree):
         assert measures.tortuosity == pytest.approx(expected, rel=0.02)  # skan's branches reach a step further, into the junctions
 
 
+def test_junctions_and_ends_counted_pixel_by_pixel(vessel_tree):
+    tree = vessel_tree(2)
+    pixels = set(zip(*np.nonzero(skeletonize(tree)), strict=True))
+
+    def around(y: int, x: int) -> set[tuple[int, int]]:
+        return {(y + dy, x + dx) for dy in (-1, 0, 1) for dx in (-1, 0, 1)} - {(y, x)}
+
+    ends = sum(len(around(*pixel) & pixels) == 1 for pixel in pixels)
+    crossing = {pixel for pixel in pixels if len(around(*pixel) & pixels) >= 3}
+    clusters = 0
+    while crossing:
+        clusters += 1
+        cluster = [crossing.pop()]
+        while cluster:
+            touching = around(*cluster.pop()) & crossing
+            crossing -= touching
+            cluster += touching
+    assert morphometry(tree).junctions == clusters
+    assert morphometry(tree).end_points == ends
+
+
 def test_only_the_field_of_view_counts():
     inside = np.zeros((512, 512), bool)
     inside[:, :256] = True
