@@ -35,6 +35,7 @@ def main() -> None:
     parser.add_argument("--weights", default="weights")
     parser.add_argument("--out", default="runs/evaluate", help="folder for contact sheets")
     parser.add_argument("--count", type=int, default=100, help="samples to generate")
+    parser.add_argument("--segmenters", type=int, default=3, help="fundus: segmenters a regime, each with its own seed")
     options = parser.parse_args()
     out = Path(options.out)
     out.mkdir(parents=True, exist_ok=True)
@@ -44,12 +45,12 @@ def main() -> None:
     elif options.what == "fundus":
         from train.judge import fundus  # needs the ImageNet judge, which the others do not
 
-        scores = fundus(pipe, options.data, out, options.count)
+        scores = fundus(pipe, options.data, out, options.count, options.segmenters)
     else:
         scores = superres(pipe.edsr, options.data)
     report = Path(options.weights) / "report.json"
     whole = json.loads(report.read_text()) if report.exists() else {}
-    command = f"python -m train.evaluate {options.what} --count {options.count}"
+    command = f"python -m train.evaluate {options.what} --count {options.count} --segmenters {options.segmenters}"
     whole[options.what] = {"date": date.today().isoformat(), "command": command} | scores
     report.write_text(json.dumps(whole, indent=1) + "\n")
 

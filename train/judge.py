@@ -26,11 +26,10 @@ from train.data import Drive, field_of_view, random_grid, read_drive, warp
 from train.losses import dice_loss
 
 SEGMENTER_STEPS = 500
-SEEDS = 3
 STYLES = 8
 
 
-def fundus(pipe: Pipeline, data: str, out: Path, count: int) -> dict:
+def fundus(pipe: Pipeline, data: str, out: Path, count: int, segmenters: int) -> dict:
     """Faithfulness, realism, likeness to the true photographs, usefulness for training. Writes contact sheets."""
     training, test = (_binary(read_drive(data, half)) for half in ("training", "test"))
     samples = [pipe(seed, upscale=False) for seed in trange(count, desc="pairs")]
@@ -44,13 +43,13 @@ def fundus(pipe: Pipeline, data: str, out: Path, count: int) -> dict:
     painted = test._replace(fundus=torch.cat([pipe.translate(v[None], seed=i) for i, v in enumerate(test.vessels)]))
     likeness = torch.cat([pipe.translate(v[None], s[None], seed=i) for i, (v, s) in enumerate(zip(test.vessels, styles, strict=True))])
 
-    segmenters = [train_segmenter(training, seed) for seed in range(SEEDS)]
+    judges = [train_segmenter(training, seed) for seed in range(segmenters)]
     scores = {
         "pairs": count,
-        "segmenter": {"steps": SEGMENTER_STEPS, "seeds": SEEDS},
+        "segmenter": {"steps": SEGMENTER_STEPS, "seeds": segmenters},
         "faithfulness": {
-            "dice on our translations of the test maps": _mean([segment_scores(s, painted)[0] for s in segmenters]),
-            "dice on the test photographs": _mean([segment_scores(s, test)[0] for s in segmenters]),
+            "dice on our translations of the test maps": _mean([segment_scores(s, painted)[0] for s in judges]),
+            "dice on the test photographs": _mean([segment_scores(s, test)[0] for s in judges]),
         },
         "realism": _realism(ours.fundus, test.fundus, training.fundus),
         "likeness": {
@@ -63,9 +62,9 @@ def fundus(pipe: Pipeline, data: str, out: Path, count: int) -> dict:
     }
     both = Drive(*((a + b) if isinstance(a, list) else torch.cat((a, b)) for a, b in zip(training, ours, strict=True)))
     regimes = {
-        "real": segmenters,
-        "synthetic": [train_segmenter(ours, seed) for seed in range(SEEDS)],
-        "both": [train_segmenter(both, seed, first=len(training.fundus)) for seed in range(SEEDS)],
+        "real": judges,
+        "synthetic": [train_segmenter(ours, seed) for seed in range(segmenters)],
+        "both": [train_segmenter(both, seed, first=len(training.fundus)) for seed in range(segmenters)],
     }
     usefulness = {}
     for name, trained in regimes.items():
