@@ -73,7 +73,7 @@ def looks_like_a_fundus(sample, fov: torch.Tensor) -> bool:
         red, green, blue = (float(channel[inside].mean()) for channel in fundus)
         beside = (F.max_pool2d(vessels[None], 9, 1, 4)[0] > vessels) & inside
         contrast = float(fundus[1][beside[0]].mean() - fundus[1][vessels[0] > 0].mean())
-        if not (red > 1.2 * green > 1.2 * blue and contrast > 0.03 and 0.02 < float(fundus[1][inside].std()) < 0.2):
+        if not (red > 1.2 * green > 1.2 * blue and contrast > 0.02 and 0.02 < float(fundus[1][inside].std()) < 0.2):
             return False
     return True
 
