@@ -1,6 +1,7 @@
 """The page: theme, tabs, launch. `python app.py` serves it; RETSYNTH_WEIGHTS names another folder or Hub repository with weights."""
 
 import os
+from importlib.util import find_spec
 from pathlib import Path
 
 import gradio as gr
@@ -14,11 +15,16 @@ SOURCE = os.environ.get("RETSYNTH_WEIGHTS", str(HOME / "weights"))
 TABS = ("generate", "draw", "enlarge", "compare", "about")
 
 
-def opened(request: gr.Request) -> list:
-    """What the address asks for: ?tab=draw&seed=7."""
-    tab, seed = request.query_params.get("tab"), request.query_params.get("seed", "")
-    seed = gr.update(value=int(seed)) if seed.isdecimal() else gr.skip()
-    return [gr.update(selected=tab) if tab in TABS else gr.skip(), seed, seed]
+def asked_tab(request: gr.Request) -> gr.Tabs:
+    """The tab that the address asks for: ?tab=draw."""
+    tab = request.query_params.get("tab")
+    return gr.Tabs(selected=tab) if tab in TABS else gr.skip()
+
+
+def asked_seed(request: gr.Request) -> list:
+    """The seed that the address asks for, for both boxes: ?seed=7."""
+    seed = request.query_params.get("seed", "")
+    return [int(seed)] * 2 if seed.isdecimal() else [gr.skip()] * 2
 
 
 def build() -> gr.Blocks:
@@ -43,8 +49,9 @@ def build() -> gr.Blocks:
         page_blocks.cells = page.cells
         for tab in tabs.children:
             tab.select(None, js=f"() => retsynth.address('{tab.id}')", **PRIVATE)
-        state = page_blocks.load(opened, None, [tabs, made.seed, drawn.tree_seed], queue=False, show_progress="hidden", **PRIVATE)
-        state.then(None, js="() => retsynth.open()", **PRIVATE)
+        quick = {"queue": False, "show_progress": "hidden", **PRIVATE}
+        there = page_blocks.load(asked_tab, None, tabs, **quick).then(None, js="() => retsynth.mounted()", **PRIVATE)
+        there.then(asked_seed, None, [made.seed, drawn.tree_seed], **quick).then(None, js="() => retsynth.open()", **PRIVATE)
     return page_blocks
 
 
@@ -60,4 +67,6 @@ if __name__ == "__main__":
         run_history=False,
         allowed_paths=[],
         footer_links=[],
+        favicon_path=HOME / "retsynth" / "notebook" / "favicon.svg",
+        mcp_server=find_spec("mcp") is not None,  # for agents, where gradio[mcp] is installed
     )

@@ -15,10 +15,11 @@ import nbclient
 import nbformat
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from retsynth.notebook import cell as cells
-from retsynth.notebook import compare, ipynb
+from retsynth.notebook import compare, generate, ipynb
 
 ROOT = Path(__file__).parents[1]
 
@@ -197,6 +198,22 @@ def test_the_strip_plot_places_each_value(page):
     places = [float(x) for x in re.findall(r"<circle class='\w+' cx='([\d.]+)'", svg)]
     assert places == pytest.approx([150 + 490 * (value - 0.2) / 0.8 for value in (0.4, 0.5, 0.6)], abs=0.1)
     assert "real against real 0.450" in svg
+
+
+def test_the_shipped_sample_is_on_the_page_before_any_model(tmp_path, vessel_tree, fundus_photograph):
+    assert generate._shipped(tmp_path) == []
+    Image.fromarray(vessel_tree(0)).save(tmp_path / "sample_vessels.png")
+    Image.fromarray(fundus_photograph(0)).save(tmp_path / "sample_fundus.png")
+    assert [caption for _, caption in generate._shipped(tmp_path)] == ["vessel map", "fundus", "both"]
+
+
+def test_the_baselines_come_from_the_report(monkeypatch, vessel_tree):
+    groups = {"real, training": {"ssim": 0.43}, "ours": {"ssim": 0.41}}
+    monkeypatch.setattr(compare, "report", lambda: {"trees": {"groups": groups}})
+    found = compare.baselines(1, torch.from_numpy(vessel_tree(0)).float()[None, None])
+    assert (found["real"], found["ours"]) == ([0.43], [0.41]) and 0.3 < found["blank"][0] < 0.9
+    monkeypatch.setattr(compare, "report", dict)
+    assert list(compare.baselines(1, torch.from_numpy(vessel_tree(0)).float()[None, None])) == ["blank"]
 
 
 def test_only_the_public_actions_are_offered_to_programs(page):

@@ -39,6 +39,10 @@ fundus = client.predict(handle_file("vessels.png"), style=3, api_name="/translat
 large = client.predict(handle_file("fundus.png"), api_name="/upscale")
 ```
 
+## Licence
+Code, weights and generated images are under the MIT licence. The photographs of DRIVE are not part of retsynth and stay under their own
+terms.
+
 ## Cite
 > S. Sengupta, J. Zelek, V. Lakshminarayanan. *Generative Modeling for Retinal Fundus Image Synthesis.* 2019.
 >

@@ -19,7 +19,7 @@ from retsynth.notebook import gpu, ipynb, pipe
 
 # A cell's state is one word and the number of its last run, "done 3": the style sheet reads it, so no script has to touch the page.
 GUTTER = """<span class="gutter" data-state="${value.split(' ')[0]}">In&nbsp;[${
-  value.startsWith('running') ? '*' : value.split(' ')[1] || '&nbsp;'}]:</span>"""
+  /^(running|stopping)/.test(value) ? '*' : value.split(' ')[1] || '&nbsp;'}]:</span>"""
 NOTE = """<div role="status" aria-live="polite" class="${value.error ? 'note error' : 'note'}">${
   value.number ? `<span class="gutter">Out[${value.number}]:</span>` : ''}${value.error || value.text || ''}</div>"""
 LISTING = """<button type="button" class="copy" aria-label="Copy the code">Copy</button>
@@ -30,9 +30,10 @@ COPY = """element.addEventListener("click", async (event) => {
   event.target.textContent = "Copied";
   setTimeout(() => { event.target.textContent = "Copy"; }, 1500);
 });"""
-RUNNING = "state => state.replace(/^\\w+/, 'running')"
-STOPPED = "state => state.replace(/^running/, 'stopped')"
-FAILED = "state => state.replace(/^running/, 'error')"
+RUNNING = "state => state.replace(/^(?!stopping)\\w+/, 'running')"
+STOPPING = "state => state.replace(/^running/, 'stopping')"
+STOPPED = "state => state.replace(/^stopping/, 'stopped')"
+FAILED = "state => state.replace(/^running/, 'error').replace(/^stopping/, 'stopped')"
 STALE = "state => state.replace(/^done/, 'stale')"
 PRIVATE = {"api_visibility": "private"}
 SMALL = {"size": "sm", "min_width": 0, "scale": 0}
@@ -126,7 +127,7 @@ class Cell:
 
     def connect(self, handler: Callable, inputs: dict, outputs: list) -> None:
         """Run calls `handler(run, **inputs)` and puts what it returns, or yields as it goes, into `outputs`."""
-        self.handler, self.inputs, self.outputs = handler, inputs, outputs
+        self.handler, self.inputs, self.outputs = gpu(handler), inputs, outputs
         controls = list(inputs.values())
         self.source.value = fill(self.code, {name: control.value for name, control in inputs.items()})
         gr.on(
@@ -160,27 +161,29 @@ class Cell:
             **options,
         )
         event.failure(None, self.state, self.state, js=FAILED, show_progress="hidden", **PRIVATE)
+        event.then(None, self.state, self.state, js=STOPPED, show_progress="hidden", **PRIVATE)
         self.events.append(event)
 
     def aside(self, trigger: Callable, handler: Callable, inputs: list, output) -> None:
         """Let `trigger` put `handler(*inputs)` into `output`, one of the cell's controls. A refusal is said in the cell."""
+        handler = gpu(handler)
 
         def act(*values: object) -> list:
             try:
-                return [gr.skip(), gr.skip(), gpu(handler)(*values)]
+                return [gr.skip(), gr.skip(), handler(*values)]
             except ValueError as error:
                 return ["error", _refusal(error), gr.skip()]
 
         options = {"concurrency_id": "model", "concurrency_limit": 1, "show_progress_on": self.note}
         self.events.append(trigger(act, inputs, [self.state, self.note, output], **options, **PRIVATE))
 
-    def _run(self, history: list, *values: object, progress=gr.Progress()) -> Iterator[list]:  # noqa: B008, gradio finds it by its default
+    def _run(self, history: list, *values: object, progress=gr.Progress()) -> Iterator[list]:  # gradio finds it by its default
         number, began = (history[-1].number + 1 if history else 1), time.perf_counter()
         inputs, skip = dict(zip(self.inputs, values, strict=True)), [gr.skip()] * len(self.outputs)
         with TemporaryDirectory(prefix="retsynth-") as folder:
             run = Run(Path(folder), progress)
             try:
-                for results in _each(gpu(self.handler)(run, **inputs)):
+                for results in _each(self.handler(run, **inputs)):
                     results = results if isinstance(results, (list, tuple)) else [results]
                     yield [gr.skip()] * 4 + list(results)
                 facts = [
@@ -222,23 +225,26 @@ class Page:
             self.run_all = gr.Button("▶▶ Run all", **SMALL)
             self.stop_all = gr.Button("■ Stop", **SMALL)
             self.clear_all = gr.Button("Clear all", **SMALL)
+            self.theme = gr.Button("◐ Light / dark", **SMALL)
             self.notebook = gr.DownloadButton("⤓ .ipynb", interactive=False, elem_id="notebook-file", **SMALL)
 
     def finish(self) -> None:
         """Connect what needs every cell: the Stop buttons, and the tool bar, which presses the buttons of the tab in view."""
         for cell in self.cells:
-            cell.stop.click(None, cell.state, cell.state, js=STOPPED, cancels=cell.events, show_progress="hidden", **PRIVATE)
+            cell.stop.click(None, cell.state, cell.state, js=STOPPING, cancels=cell.events, show_progress="hidden", **PRIVATE)
+        self.theme.click(None, js="() => document.body.classList.toggle('dark')", show_progress="hidden", **PRIVATE)
         for button, name in ((self.run_all, "run"), (self.stop_all, "stop"), (self.clear_all, "clear")):
             button.click(None, js=f"() => retsynth.press('{name}')", show_progress="hidden", **PRIVATE)
 
 
 def endpoint(function: Callable, inputs: list, outputs: list, description: str) -> None:
     """Offer `function` to programs under its own name. What it refuses with a ValueError, the caller gets as one sentence."""
+    on_gpu = gpu(function)
 
     @functools.wraps(function)  # programs see its parameters' names
     def call(*values: object):
         try:
-            return gpu(function)(*values)
+            return on_gpu(*values)
         except ValueError as error:
             raise gr.Error(str(error), print_exception=False) from error
 

@@ -8,7 +8,7 @@ import gradio as gr
 import numpy as np
 from PIL import Image
 
-from retsynth.images import overlay, to_array
+from retsynth.images import overlay, read_image, to_array
 from retsynth.notebook import pipe
 from retsynth.notebook.cell import PICTURES, PRIVATE, SHOWN, SMALL, Cell, Page, Run, endpoint
 
@@ -72,8 +72,8 @@ def way(run: Run, seed: int, other: int, steps: int):
     yield gr.skip(), _animation(run.folder / "between.webp", [to_array(frame) for frame in frames])
 
 
-def generate(seed: int, prior: str, style_seed: int | None) -> tuple[np.ndarray, np.ndarray]:
-    sample = pipe()(seed, prior=prior, style_seed=style_seed)
+def generate(seed: int, prior: str, style_seed: int) -> tuple[np.ndarray, np.ndarray]:
+    sample = pipe()(seed, prior=prior, style_seed=style_seed if style_seed >= 0 else None)
     return to_array(sample.annotation), to_array(sample.large)
 
 
@@ -92,6 +92,15 @@ def _eye(run: Run, sample, count: int) -> list[tuple[str, str]]:
     number = f" {sample.first}" if count > 1 else ""
     written = {kind: run.png(f"{sample.first:04d}_{kind}", image, **notes) for kind, image in pictures.items() if image is not None}
     return [(path, CAPTIONS[kind] + number) for kind, path in written.items()]
+
+
+def _shipped(examples: Path) -> list:
+    """The sample that comes with the weights, to be seen before any model is loaded; nothing where there is none."""
+    vessels, fundus = examples / "sample_vessels.png", examples / "sample_fundus.png"
+    if not (vessels.exists() and fundus.exists()):
+        return []
+    both = overlay(read_image(fundus), read_image(vessels))
+    return [(picture, caption) for picture, caption in zip((str(vessels), str(fundus), both), CAPTIONS.values(), strict=False)]
 
 
 def _archive(run: Run) -> str:
@@ -117,7 +126,6 @@ def _share(run: Run, i: int, count: int):
 
 def tab(page: Page, examples: Path) -> SimpleNamespace:
     """Lay the tab out; returns what others need of it."""
-    shipped = [(examples / f"sample_{kind}.png", caption) for kind, caption in CAPTIONS.items()]
     with Cell(page, "generate", PAIRS, PAIRS_CODE) as cell:
         with gr.Row(elem_classes="controls"):
             seed = gr.Number(7, label="Seed", precision=0, info="0 to 4294967295", min_width=130)
@@ -130,8 +138,9 @@ def tab(page: Page, examples: Path) -> SimpleNamespace:
             style_seed = gr.Number(None, label="Appearance seed", precision=0, info="empty: each its own", min_width=130)
             upscale = gr.Checkbox(False, label="1024 px as well (EDSR)", min_width=160)
         with cell.output():
-            there = [(str(path), caption) for path, caption in shipped if path.exists()]
-            gallery = gr.Gallery(there, label="Pairs", columns=3, type="filepath", elem_classes="pictures", elem_id="pairs", **PICTURES)
+            gallery = gr.Gallery(
+                _shipped(examples), label="Pairs", columns=3, type="filepath", elem_classes="pictures", elem_id="pairs", **PICTURES
+            )
             gr.HTML(SYNTHETIC, elem_classes="small-print", js_on_load=None)
             with gr.Row(elem_classes="bar carry"):
                 edit = gr.Button("✎ Edit its vessels", **SMALL)
@@ -144,12 +153,12 @@ def tab(page: Page, examples: Path) -> SimpleNamespace:
     chosen = gr.State(0)
     _between_tab(page)
     with gr.Row(visible=False):
-        style = gr.Number(None, label="style_seed", precision=0)
+        style = gr.Number(-1, label="style_seed", precision=0)
         endpoint(
             generate,
             [gr.Number(7, label="seed", precision=0), gr.Radio(["flow", "gaussian"], value="flow", label="prior"), style],
             [gr.Image(format="png", label="vessels"), gr.Image(format="png", label="fundus")],
-            "A seed to a vessel map (512 px, binary) and its fundus image (1024 px).",
+            "A seed to a vessel map (512 px, binary) and its fundus image (1024 px); a style_seed below 0 leaves the look to the seed.",
         )
     return SimpleNamespace(cell=cell, seed=seed, gallery=gallery, chosen=chosen, edit=edit, enlarge=enlarge, compare=compare)
 

@@ -24,6 +24,10 @@ window.retsynth = {
   press(name) {
     document.querySelectorAll(`.cell button.${name}`).forEach((button) => button.checkVisibility() && button.click());
   },
+  async mounted() {  // a tab is built some time after it is chosen
+    const asked = new URLSearchParams(location.search).get("tab"), there = asked === "draw" ? "button.plant" : ".cell";
+    while (![...document.querySelectorAll(there)].some((element) => element.checkVisibility())) await new Promise((next) => setTimeout(next, 30));
+  },
   opened: false,
   open() {  // what the address asked for is there; one with a seed asks for its picture too
     this.opened = true;

@@ -1,12 +1,15 @@
 """Super-resolve: any image to twice its size, beside what bicubic interpolation makes of it."""
 
+from functools import cache
 from pathlib import Path
+from tempfile import mkdtemp
 from types import SimpleNamespace
 
 import gradio as gr
 import numpy as np
 from gradio.data_classes import FileData
 from PIL import Image
+from skimage.data import retina
 
 from retsynth.images import read_image, to_array, to_tensor
 from retsynth.metrics import psnr, ssim
@@ -79,10 +82,19 @@ def _scores(bicubic: np.ndarray, large: np.ndarray, reference: np.ndarray | None
     return f"<table class='figures'><thead>{head}</thead><tbody>{rows}</tbody></table><p>{size}</p>"
 
 
+@cache
+def _example() -> str:
+    """The photograph in scikit-image's wheel at the size of ours, written at the first wish for it."""
+    path = Path(mkdtemp(prefix="retsynth-")) / "retina.png"
+    Image.fromarray(retina()).resize((512, 512), Image.Resampling.LANCZOS).save(path)
+    return str(path)
+
+
 def tab(page: Page) -> SimpleNamespace:
     """Lay the tab out; returns what others need of it."""
     with Cell(page, "enlarge", PROSE, CODE) as cell:
         given = upload("Image", height=220)
+        example = gr.Button("Try a real photograph", **SMALL)
         halve = gr.Checkbox(False, label="Halve it first, then restore: the upload is its own reference")
         with cell.output():
             with gr.Row(elem_classes="easel-row until-run"):
@@ -95,6 +107,7 @@ def tab(page: Page) -> SimpleNamespace:
             with gr.Row(elem_classes="bar carry until-run"):
                 keep = gr.DownloadButton("⤓ Enlarged PNG", interactive=False, **SMALL)
     cell.connect(enlarge, {"upload": given, "halve": halve}, [slider, loupe, keep, scores])
+    cell.bind(example.click(_example, None, given, queue=False, show_progress="hidden", **PRIVATE).then)
     quick = {"queue": False, "show_progress": "hidden", "trigger_mode": "always_last", **PRIVATE}
     position.input(lambda at: gr.update(slider_position=at), position, slider, **quick)
     with gr.Row(visible=False):
