@@ -44,7 +44,7 @@ PICTURES = {**SHOWN, "format": "png", "object_fit": "contain", "height": "auto"}
 
 def upload(label: str, **options: object) -> gr.Image:
     """An upload whose file reaches `retsynth.images` as it was sent: gr.Image would decode it first, and refuse in its own words."""
-    image = gr.Image(label=label, type="filepath", format="png", sources=["upload", "clipboard"], **options)
+    image = gr.Image(label=label, type="filepath", sources=["upload", "clipboard"], alt_text=f"Uploaded: {label}", **options)
     image.preprocess = lambda payload: payload.path if payload else None
     return image
 
