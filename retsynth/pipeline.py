@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from retsynth import checkpoint
+from retsynth.connect import connect
 from retsynth.denoiser import Denoiser
 from retsynth.edsr import EDSR
 from retsynth.pix2pix import CONTROLS, Pix2Pix
@@ -140,8 +141,8 @@ class Pipeline:
         return self._each(self.denoiser.denoise, vessels)
 
     def annotate(self, clean: Tensor) -> Tensor:
-        """Clean maps (N, 1, 512, 512) -> the annotation: 1 where vessel, 0 elsewhere, nothing outside the field of view."""
-        return (clean > 0.5).float() * self.fov
+        """Clean maps (N, 1, 512, 512) -> the annotation: 1 where vessel, 0 elsewhere, one tree, nothing outside the field of view."""
+        return torch.stack([connect(single) for single in clean * self.fov]) * self.fov
 
     def style(self, seed: int, index: int = 0) -> Tensor:
         """A style (1, style_channels) drawn from the law of the training photographs' styles."""
@@ -149,7 +150,7 @@ class Pipeline:
         return self.pix2pix.draw_style(z.to(self.device)).cpu()
 
     def adjust(self, style: Tensor, **controls: float) -> Tensor:
-        """Change a style (N, style_channels) by brightness, pigmentation, contrast, in standard deviations of the training photographs."""
+        """Change a style (N, style_channels) by brightness and pigmentation, in standard deviations of the training photographs."""
         unknown = set(controls) - set(CONTROLS)
         if unknown:
             raise ValueError(f"no such control: {', '.join(sorted(unknown))}; there are {', '.join(CONTROLS)}")

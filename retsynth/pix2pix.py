@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-CONTROLS = ("brightness", "pigmentation", "contrast")  # what a person may change about a style; `appearance` measures them
+CONTROLS = ("brightness", "pigmentation")  # what a person may change about a style; `appearance` measures them
 
 
 @dataclass(frozen=True)
@@ -127,16 +127,14 @@ class Pix2Pix(nn.Module):
 
 
 def appearance(fundus: Tensor, fov: Tensor) -> Tensor:
-    """CONTROLS of photographs (N, 3, H, W) in [0, 1] inside their fields of view (N, 1, H, W): (N, 3).
+    """CONTROLS of photographs (N, 3, H, W) in [0, 1] inside their fields of view (N, 1, H, W): (N, 2).
 
-    Brightness is the mean of red and green; pigmentation how far red outweighs green; contrast the green channel's spread over its mean,
-    green being where vessels show.
+    Brightness is the mean of red and green; pigmentation how far red outweighs green, (R - G) / (R + G).
     """
     inside = (fov > 0.5).float()
     mean = (fundus * inside).sum((2, 3)) / inside.sum((2, 3))  # (N, 3)
     red, green = mean[:, 0], mean[:, 1]
-    spread = (((fundus[:, 1:2] - green[:, None, None, None]).square() * inside).sum((1, 2, 3)) / inside.sum((1, 2, 3))).sqrt()
-    return torch.stack(((red + green) / 2, (red - green) / (red + green), spread / green), 1)
+    return torch.stack(((red + green) / 2, (red - green) / (red + green)), 1)
 
 
 def _position(like: Tensor) -> Tensor:

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from retsynth import pipeline
+from retsynth.connect import connect
 from retsynth.edsr import EDSR, EDSRConfig
 from retsynth.pipeline import Pipeline
 from tests.networks import noise, seeded, uniform
@@ -33,10 +34,12 @@ def test_a_sample_has_shapes_and_ranges(tiny_pipeline, sample):
     assert len(sample) == 3
 
 
-def test_the_annotation_is_the_thresholded_map_inside_the_field_of_view(tiny_pipeline, sample):
+def test_the_annotation_is_the_joined_map_inside_the_field_of_view(tiny_pipeline, sample):
     fov = tiny_pipeline.fov
     assert fov.shape == (1, 1, 512, 512) and set(fov.unique().tolist()) == {0.0, 1.0}
-    assert torch.equal(sample.annotation.bool(), (sample.clean > 0.5) & fov.bool())
+    for annotation, clean in zip(sample.annotation, sample.clean, strict=True):
+        assert torch.equal(annotation, connect(clean * fov[0]) * fov[0])
+    assert set(sample.annotation.unique().tolist()) <= {0.0, 1.0}
     assert 0 < sample.annotation.mean() < fov.mean()
     assert (sample.fundus * (1 - fov) == 0).all()
 
@@ -194,9 +197,9 @@ def test_the_style_of_a_photograph_ignores_its_corners(tiny_pipeline):
 def test_controls_move_a_style_along_their_directions(tiny_pipeline):
     style, directions = tiny_pipeline.style(3), tiny_pipeline.pix2pix.style_controls
     assert torch.equal(tiny_pipeline.adjust(style), style)
-    moved = tiny_pipeline.adjust(style, contrast=-2, brightness=1.5)
-    torch.testing.assert_close(moved, style + 1.5 * directions[0] - 2 * directions[2])
-    with pytest.raises(ValueError, match="no such control: hue; there are brightness, pigmentation, contrast"):
+    moved = tiny_pipeline.adjust(style, pigmentation=-2, brightness=1.5)
+    torch.testing.assert_close(moved, style + 1.5 * directions[0] - 2 * directions[1])
+    with pytest.raises(ValueError, match="no such control: hue; there are brightness, pigmentation"):
         tiny_pipeline.adjust(style, hue=1)
 
 

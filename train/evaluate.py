@@ -75,6 +75,7 @@ def trees(pipe: Pipeline, data: str, out: Path, count: int) -> dict:
         "real, test, first observer": unseen,
         "real, test, second observer": observer,
         "ours": ours,
+        "ours, pieces not joined": (torch.cat(clean) > 0.5).float() * fov,
         "ours, Gaussian prior": torch.cat(gaussian),
         "ours, no denoiser": (soft > 0.5).float() * fov,
         "ours, Richardson-Lucy instead": torch.stack([_richardson_lucy(x) for x in soft]) * fov,

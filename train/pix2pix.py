@@ -144,18 +144,30 @@ def recolour(images: Tensor, generator: torch.Generator) -> Tensor:
 
 @torch.no_grad()
 def fit_style_law(model: Pix2Pix, drive: Drive) -> None:
-    """Set the law of styles from the training images: their mean, their covariance shrunk by a tenth toward its diagonal, and how they
-    change with each named control while the others stay (ridge regression of styles on standardised measures)."""
+    """Set the law of styles from the training images: their mean, and their covariance shrunk by a tenth toward its diagonal.
+
+    And the controls: the likeliest change of style under that law that moves one of CONTROLS in the generated image by one standard
+    deviation of the training images and leaves the others where they are.
+    """
     fov = (drive.fov > 0.5).float()
     styles = torch.cat([model.encode_style(f[None], m[None]) for f, m in zip(drive.fundus, fov, strict=True)])
-    measures = appearance(drive.fundus, fov)
-    measures = (measures - measures.mean(0)) / measures.std(0)
-    ridge = 0.1 * len(measures) * torch.eye(measures.shape[1], device=measures.device)
-    model.style_controls.copy_(torch.linalg.solve(measures.T @ measures + ridge, measures.T @ (styles - styles.mean(0))))
     covariance = torch.cov(styles.T)
     shrunk = 0.9 * covariance + 0.1 * torch.diag(covariance.diag())
     model.style_mean.copy_(styles.mean(0))
     model.style_factor.copy_(torch.linalg.cholesky(shrunk + 1e-6 * torch.eye(len(shrunk), device=shrunk.device)))
+
+    spread = appearance(drive.fundus, fov).std(0)
+    noise = torch.zeros_like(fov[:1])
+    with torch.enable_grad():
+
+        def effect(style: Tensor) -> Tensor:
+            return appearance(model((drive.vessels[:1] > 0.5).float(), fov[:1], style[None], noise), fov[:1])[0] / spread
+
+        jacobian = torch.autograd.functional.jacobian(effect, model.style_mean.clone())  # (controls, styles)
+    # the mean of the styles' Gaussian given that their effect is one unit, to within a tenth
+    gain = jacobian @ shrunk @ jacobian.T
+    ridge = 0.1 * torch.eye(len(gain), device=gain.device)
+    model.style_controls.copy_(torch.linalg.solve(gain + ridge, jacobian @ shrunk))
 
 
 def main(config: Config) -> None:

@@ -1,0 +1,64 @@
+"""Pieces near the tree are joined, noise goes, and what hangs together already stays as it is."""
+
+import numpy as np
+import pytest
+import torch
+from scipy import ndimage
+
+from retsynth.connect import connect
+
+EIGHT = np.ones((3, 3))
+
+
+def pieces(annotation: torch.Tensor) -> int:
+    return ndimage.label(annotation[0].numpy() > 0, EIGHT)[1]
+
+
+@pytest.fixture
+def soft():
+    """A tree of one thick vessel, columns 30 to 35, and a thin branch that starts `gap` px to the right of it."""
+
+    def draw(gap: int) -> torch.Tensor:
+        image = torch.zeros(1, 128, 128)
+        image[:, 5:123, 30:36] = 1
+        image[:, 60:62, 36 + gap : 80 + gap] = 1
+        return image
+
+    return draw
+
+
+def test_a_gap_is_bridged_straight_and_thin(soft):
+    joined = connect(soft(6))
+    assert pieces(joined) == 1
+    assert (joined >= soft(6)).all()
+    added = (joined - soft(6))[0].nonzero()
+    assert len(added) <= 3 * 6 and (added[:, 0] - 61).abs().max() <= 2
+
+
+def test_a_far_short_piece_is_dropped_and_a_long_one_kept(soft):
+    far = soft(30)
+    assert torch.equal(connect(far)[0, :, 40:].sum(), torch.tensor(0.0))  # 88 px of area
+    far[:, 58:62, 66:110] = 1
+    assert torch.equal(connect(far), far)  # 176 px
+
+
+def test_a_ridge_of_the_soft_map_carries_a_join_farther(soft):
+    faint = soft(25)
+    assert connect(faint)[0, :, 40:].sum() == 0
+    faint[:, 60:62, 36:61] = 0.4
+    assert pieces(connect(faint)) == 1
+
+
+def test_specks_and_pinholes_go(soft):
+    noisy = soft(0)
+    noisy[:, 100:103, 100:103] = 1
+    noisy[:, 20:22, 32:34] = 0
+    assert torch.equal(connect(noisy), soft(0))
+
+
+def test_a_grown_tree_and_a_blank_map_stay(vessel_tree):
+    tree = torch.from_numpy(vessel_tree(1)).float()[None]
+    labels, count = ndimage.label(tree[0].numpy(), EIGHT)
+    largest = torch.from_numpy(labels == 1 + np.bincount(labels.ravel())[1:].argmax()).float()[None]
+    assert (connect(largest) - largest).abs().sum() < 0.02 * largest.sum()  # pinholes
+    assert connect(torch.zeros(1, 64, 64)).sum() == 0
