@@ -20,6 +20,7 @@ from PIL import Image
 
 from retsynth.notebook import cell as cells
 from retsynth.notebook import compare, generate, ipynb
+from retsynth.pipeline import CONTROLS
 
 ROOT = Path(__file__).parents[1]
 
@@ -45,7 +46,7 @@ def pictures(tmp_path, vessel_tree, fundus_photograph):
     return {path.name: str(path) for path in tmp_path.iterdir()}
 
 
-LOOK = {"brightness": 0.5, "pigmentation": -1, "contrast": 0}
+LOOK = dict.fromkeys(CONTROLS, -0.5)
 
 
 def given(name: str, pictures: dict) -> dict:
@@ -228,4 +229,5 @@ def test_the_page_builds_without_waiting_for_weights(tmp_path):
     code = "import app; c = app.demo.cells[0]; print([r[1] for r in c._run([], 7, 1, 'flow', 1.0, 'any', None, False, progress=print)][-1])"
     environment = os.environ | {"RETSYNTH_WEIGHTS": str(tmp_path), "PYTHONPATH": str(ROOT)}
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0 and "vae.safetensors" in done.stdout, done.stderr
+    assert done.returncode == 0 and "could not be loaded" in done.stdout, done.stderr
+    assert "vae.safetensors" in done.stderr and str(tmp_path) not in done.stdout, "the log says what is missing, the page names no folder"

@@ -33,6 +33,8 @@ def pipe():
     """The one `Pipeline` all visitors share; waits until it is loaded, raises ValueError where that failed."""
     if _loading is None:
         raise ValueError("no models are loaded")
+    if error := _loading.exception():  # it names the server's folders, which are not the visitor's business
+        raise ValueError("the models could not be loaded: the server's log says why") from error
     return _loading.result()
 
 

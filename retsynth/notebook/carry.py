@@ -6,6 +6,7 @@ import gradio as gr
 
 from retsynth.images import read_mask
 from retsynth.notebook.cell import PRIVATE
+from retsynth.notebook.compare import named
 from retsynth.notebook.translate import url
 
 
@@ -19,9 +20,15 @@ def connect(tabs: gr.Tabs, made: SimpleNamespace, drawn: SimpleNamespace, large:
     made.gallery.select(_index, None, made.chosen, queue=False, show_progress="hidden", **PRIVATE)
     to("draw", made.edit, lambda *at: url(read_mask(_eye(*at)[0])), [made.gallery, made.chosen], [drawn.canvas])
     to("enlarge", made.enlarge, lambda *at: _eye(*at)[1], [made.gallery, made.chosen], [large.upload])
-    to("compare", made.compare, lambda *at: (0, [_eye(*at)[1]]), [made.gallery, made.chosen], [compared.vessels, compared.candidates])
+    to(
+        "compare",
+        made.compare,
+        lambda *at: (0, named([_eye(*at)[1]])),
+        [made.gallery, made.chosen],
+        [compared.vessels, compared.candidates],
+    )
     to("enlarge", drawn.enlarge, _there, [drawn.fundus], [large.upload])
-    to("compare", drawn.compare, lambda fundus: (0, [_there(fundus)]), [drawn.fundus], [compared.vessels, compared.candidates])
+    to("compare", drawn.compare, lambda fundus: (0, named([_there(fundus)])), [drawn.fundus], [compared.vessels, compared.candidates])
     compared.take.click(_all, [made.gallery, compared.vessels], compared.candidates, queue=False, show_progress="hidden", **PRIVATE)
 
 
@@ -47,10 +54,10 @@ def _eye(gallery: list | None, chosen: int) -> list[str]:
     return eyes[min(chosen // len(eyes[0]), len(eyes) - 1)]
 
 
-def _all(gallery: list | None, vessels: int) -> list[str]:
+def _all(gallery: list | None, vessels: int) -> list[tuple[str, str]]:
     if not gallery:
         raise gr.Error("There are no generated eyes yet: press Run on the first tab.", print_exception=False)
-    return [eye[0 if vessels else 1] for eye in _eyes(gallery)]
+    return named([eye[0 if vessels else 1] for eye in _eyes(gallery)])
 
 
 def _there(fundus: str | None) -> str:

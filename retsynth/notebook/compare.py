@@ -15,7 +15,7 @@ from skimage.data import retina
 
 from retsynth.images import read_fundus, read_mask, to_array
 from retsynth.metrics import morphometry, psnr, ssim, ssim_map
-from retsynth.notebook.cell import PICTURES, SMALL, Cell, Page, Run, endpoint, upload
+from retsynth.notebook.cell import PICTURES, PRIVATE, SMALL, Cell, Page, Run, endpoint, upload
 
 PROSE = """## How alike, and what that means
 **SSIM** (Wang et al. 2004) compares two images window by window. Read it with its baselines: beside a vessel map, a *blank* one scores
@@ -69,6 +69,11 @@ def measure(run: Run, vessels: int, reference: str | None, candidates: list | No
     run.show(heat(scores[0][1]))
     plot = strip({"candidates": [value for value, _ in scores], **baselines(vessels, wanted)}, vessels)
     return maps, plot, _trees(wanted, images) if vessels else ""
+
+
+def named(files: list[str]) -> list[tuple[str, str]]:
+    """Candidates with the names that the results call them by."""
+    return [(file, f"candidate {i}") for i, file in enumerate(files, start=1)]
 
 
 def compare(reference: str, image: str) -> tuple[float, float, np.ndarray]:
@@ -181,6 +186,8 @@ def tab(page: Page) -> SimpleNamespace:
             plot = gr.HTML(js_on_load=None, elem_classes="plot")
             trees = gr.HTML(js_on_load=None)
     cell.connect(measure, {"vessels": vessels, "reference": reference, "candidates": candidates}, [maps, plot, trees])
+    quick = {"queue": False, "show_progress": "hidden", **PRIVATE}
+    candidates.upload(lambda given: named([file for file, _ in given or []]), candidates, candidates, **quick)
     with gr.Row(visible=False):
         results = [gr.Number(label="ssim"), gr.Number(label="psnr"), gr.Image(format="png", label="ssim_map")]
         endpoint(compare, [upload("reference"), upload("image")], results, "SSIM, PSNR in dB and the SSIM map of two fundus images.")

@@ -21,11 +21,9 @@ from PIL import Image
 from retsynth.images import overlay
 from retsynth.pipeline import Pipeline
 
-pipe = Pipeline.from_pretrained({weights})
 options = dict(prior={prior}, temperature={temperature}, eye={eye}, style_seed={style_seed}, upscale={upscale})
-sample = pipe({seed}, count={count}, **options)
-vessels, fundus = sample.annotation, sample.fundus  # (N, 1, 512, 512) and (N, 3, 512, 512) in [0, 1]
-Image.fromarray(overlay(fundus[:1], vessels[:1]))"""
+sample = Pipeline.from_pretrained({weights})({seed}, count={count}, **options)
+Image.fromarray(overlay(sample.fundus[:1], sample.annotation[:1]))"""
 
 WAY = """## Between two seeds
 Walking along the great circle between two noises, every step is a whole eye of its own: the generator has learned trees, not a list."""
@@ -128,15 +126,15 @@ def tab(page: Page, examples: Path) -> SimpleNamespace:
     """Lay the tab out; returns what others need of it."""
     with Cell(page, "generate", PAIRS, PAIRS_CODE) as cell:
         with gr.Row(elem_classes="controls"):
-            seed = gr.Number(7, label="Seed", precision=0, info="0 to 4294967295", min_width=130)
+            seed = gr.Number(7, label="Seed", precision=0, min_width=120)
             dice = gr.Button("⚄ New eye", elem_classes="dice", **SMALL)
             count = gr.Slider(1, 8, 1, step=1, label="Pairs", min_width=160)
-        with gr.Accordion("Prior, appearance, size", open=False), gr.Row(elem_classes="controls"):
-            prior = gr.Radio(["flow", "gaussian"], value="flow", label="Prior", info="gaussian is the paper's: N(0, I)", min_width=180)
-            temperature = gr.Slider(0.5, 1.2, 1.0, step=0.05, label="Temperature", info="lower is more usual", min_width=160)
-            eye = gr.Radio(["any", "left", "right"], value="any", label="Eye", info="the side of the optic disc", min_width=180)
-            style_seed = gr.Number(None, label="Appearance seed", precision=0, info="empty: each its own", min_width=130)
-            upscale = gr.Checkbox(False, label="1024 px as well (EDSR)", min_width=160)
+            with gr.Accordion("Prior, appearance, size", open=False, elem_classes="more"):
+                prior = gr.Radio(["flow", "gaussian"], value="flow", label="Prior", info="gaussian is the paper's: N(0, I)")
+                temperature = gr.Slider(0.5, 1.2, 1.0, step=0.05, label="Temperature", info="lower is more usual")
+                eye = gr.Radio(["any", "left", "right"], value="any", label="Eye", info="the side of the optic disc")
+                style_seed = gr.Number(None, label="Appearance seed", precision=0, info="empty: each its own")
+                upscale = gr.Checkbox(False, label="1024 px as well (EDSR)")
         with cell.output():
             gallery = gr.Gallery(
                 _shipped(examples), label="Pairs", columns=3, type="filepath", elem_classes="pictures", elem_id="pairs", **PICTURES

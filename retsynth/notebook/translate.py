@@ -10,8 +10,8 @@ import numpy as np
 from retsynth.images import png_bytes, read_fundus, read_mask, to_array
 from retsynth.notebook import asset, pipe
 from retsynth.notebook.cell import SHOWN, SMALL, Cell, Page, Run, endpoint, upload
+from retsynth.pipeline import CONTROLS
 
-CONTROLS = ("brightness", "pigmentation", "contrast")  # in standard deviations of the training photographs
 
 PROSE = """## Draw the vessels, watch the eye
 White on black, inside the circle: real vessels leave the optic disc as two arcades, branch and taper, and spare the fovea. **pix2pix**
@@ -26,9 +26,9 @@ pipe = Pipeline.from_pretrained({weights})
 mask = read_mask('vessels.png')  # the drawing: (1, 1, 512, 512) of 0 and 1
 [photo]style = pipe.encode_style(read_fundus('photograph.png'))
 [!photo]style = pipe.style({style})
-style = pipe.adjust(style, brightness={brightness}, pigmentation={pigmentation}, contrast={contrast})
+style = pipe.adjust(style, brightness={brightness}, pigmentation={pigmentation})
 fundus = pipe.translate(mask, style=style, seed={seed})
-Image.fromarray(to_array(fundus))"""
+Image.fromarray(to_array(fundus))""".replace("{controls}", ", ".join(f"{name}={{{name}}}" for name in CONTROLS))
 
 
 def easel(**options: object) -> gr.HTML:

@@ -113,7 +113,7 @@ def test_new_eye_draws_a_seed_and_runs_with_it(visit):
     seed = page.get_by_label("Seed", exact=True).input_value()
     assert seed != "7"
     expect(page.locator("#cell-generate .note")).to_contain_text(f"seed {seed}")
-    expect(page.locator("#cell-generate code")).to_contain_text(f"pipe({seed},")
+    expect(page.locator("#cell-generate code")).to_contain_text(f"({seed}, count=1")
 
 
 def test_between_two_seeds(visit):
@@ -309,7 +309,7 @@ def test_the_notebook_file_can_be_downloaded(visit, tmp_path):
     download.value.save_as(tmp_path / "run.ipynb")
     notebook = nbformat.read(tmp_path / "run.ipynb", as_version=4)
     nbformat.validate(notebook)
-    assert "pipe(7, count=1" in notebook.cells[-1].source and notebook.cells[-1].outputs
+    assert "(7, count=1" in notebook.cells[-1].source and notebook.cells[-1].outputs
 
 
 # --- when things go otherwise -------------------------------------------------------------------------------------------------------
