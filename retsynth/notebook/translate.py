@@ -12,7 +12,6 @@ from retsynth.notebook import asset, pipe
 from retsynth.notebook.cell import SHOWN, SMALL, Cell, Page, Run, endpoint, upload
 from retsynth.pipeline import CONTROLS
 
-
 PROSE = """## Draw the vessels, watch the eye
 White on black, inside the circle: real vessels leave the optic disc as two arcades, branch and taper, and spare the fovea. **pix2pix**
 (Isola et al. 2017) paints the fundus each time you lift the pen; a style code sets its colour and light."""
