@@ -36,8 +36,7 @@ class Config:
     crop: int = 256
     size: int = SIZE
     lr: float = 5e-4
-    adversarial: float = 0.1
-    follow: float = 0.3  # how much the redrawn trees' true courses count
+    adversarial: float = 0.03
     hold: float = 1.0  # how firmly the input holds a sampled tree in place
     width: int = 24
     seed: int = 0
@@ -116,23 +115,20 @@ def main(config: Config) -> None:
         sampled = random_crops(trees, config, generator)["sampled"].to(run.device)
         redrawn = {name: crops.to(run.device) for name, crops in random_crops(trees, config, generator).items()}
         logits, free = model(torch.cat((soften(vae, x, generator), redrawn["redrawn"], sampled))).split((2 * config.batch, config.batch))
-        clean, again = logits.sigmoid().chunk(2)
-        dreamt = free.sigmoid()
-        paired = vessel_loss(logits[: config.batch], x) + 0.5 * centreline_dice_loss(clean, x)
-        # overlap alone: cross-entropy would answer the prior's small detours with grey
-        followed = dice_loss(again, redrawn["truth"]) + centreline_dice_loss(again, redrawn["truth"])
+        x = torch.cat((x, redrawn["truth"]))
+        clean, dreamt = logits.sigmoid(), free.sigmoid()
+        paired = vessel_loss(logits, x) + 0.5 * centreline_dice_loss(clean, x)
         held = F.l1_loss(F.avg_pool2d(dreamt, 5, 1, 2), F.avg_pool2d(sampled, 5, 1, 2))
         discriminator.requires_grad_(False)
         adversarial = -discriminator(dreamt)[0].mean()
-        loss = paired + config.follow * followed + config.hold * held + config.adversarial * adversarial
-        run.update(optimiser, loss, clip=1.0)
+        run.update(optimiser, paired + config.hold * held + config.adversarial * adversarial, clip=1.0)
         ema.update(model, step)
         discriminator.requires_grad_(True)
-        real, fake = discriminator(torch.cat((x, dreamt.detach())))[0].chunk(2)
+        real, fake = discriminator(torch.cat((x[: config.batch], dreamt.detach())))[0].chunk(2)
         judging = hinge_discriminator(real, fake)
         run.update(judge, judging)
-        dice = 1 - dice_loss((clean.detach() > 0.5).float(), x)
-        run.log(paired=paired, followed=followed, held=held, judging=judging, dice=dice)
+        dice = 1 - dice_loss((logits.detach() > 0).float(), x)
+        run.log(paired=paired, held=held, judging=judging, dice=dice)
         if run.due():
             with torch.no_grad():
                 soft = trees["sampled"][:3].float()

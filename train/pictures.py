@@ -20,6 +20,7 @@ def main() -> None:
     options = parser.parse_args()
     pipe = Pipeline.from_pretrained(options.weights)
     folder = Path(options.weights) / "examples"
+    folder.mkdir(exist_ok=True)
     samples = [pipe(seed, upscale=False) for seed in range(8)]
     rows = []
     for four in (samples[:4], samples[4:]):
