@@ -58,6 +58,10 @@ it does not give in full; with Wang's (Gaussian window 11 px) real maps reach th
 * A scale-equivariance term in the VAE (EQ-VAE) for 300 steps: neighbouring latents became hardly more alike. Thrown out.
 * A denoiser that learns from trees redrawn by the prior from t = 0.12 to 0.32: those are other trees (Dice 0.5), nothing to learn from.
   From t = 0.3 to 0.5 (Dice 0.7) they are the same trees with the prior's faults. Kept.
+* The weights here grew while this was found out: the flow saw even times for its first 500 steps, times around 0.38 up to 1,300, and those
+  around 0.18 since; the VAE's adversarial loss was on every crop from step 500 to 690.
+* Pieces of a thresholded tree were joined by an algorithm (`retsynth/connect.py`), since the denoiser alone leaves 40 to 50 of them. Kept.
+* A third appearance control, contrast: the style code moves it by less than 3 %. Thrown out.
 * The adversarial loss of the VAE on every crop: half of the time for no gain that showed. A quarter of the crops. Kept.
 
 ## Limits
