@@ -70,9 +70,15 @@ class Run:
     folder: Path
     progress: Callable[..., None]
 
-    def png(self, name: str, image, **metadata: object) -> str:
-        """Write `image` losslessly, with its metadata, for the page to show and the visitor to keep; returns the path."""
-        return self._write("png", f"{name}.png", png_bytes(image, **metadata))
+    def png(self, name: str, image, shown: bool = False, **metadata: object) -> str:
+        """Write `image` losslessly, with its metadata, for the page to show and the visitor to keep; returns the path.
+
+        `shown`: put it under the cell's code in the visitor's notebook file as well.
+        """
+        data = png_bytes(image, **metadata)
+        if shown:
+            self._write("shown", f"{name}.png", data)
+        return self._write("png", f"{name}.png", data)
 
     def show(self, image) -> None:
         """Put `image` under the cell's code in the visitor's notebook file."""

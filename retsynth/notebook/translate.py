@@ -45,8 +45,7 @@ def paint(run: Run, drawing: str, style: int, photo: str | None, seed: int, **co
     run.reads("vessels.png", vessels)
     if photo:
         run.reads("photograph.png", Path(photo).read_bytes())
-    run.show(fundus)
-    return run.png("fundus", fundus, seed=seed), gr.update(value=run.png("vessels", mask), interactive=True)
+    return run.png("fundus", fundus, shown=True, seed=seed), gr.update(value=run.png("vessels", mask), interactive=True)
 
 
 def tree(seed: int) -> str:

@@ -50,8 +50,7 @@ def enlarge(run: Run, upload: str | None, halve: bool):
     large = to_array(pipe().upscale(to_tensor(np.asarray(picture))))
     bicubic = np.asarray(picture.resize((picture.width * 2, picture.height * 2), Image.Resampling.BICUBIC))
     run.reads("upload.png", Path(upload).read_bytes())
-    run.show(large)
-    before, after = run.png("bicubic", bicubic), run.png("edsr", large)
+    before, after = run.png("bicubic", bicubic), run.png("edsr", large, shown=True)
     loupe = {"before": FileData(path=before).model_dump(), "after": FileData(path=after).model_dump()}
     return (before, after), loupe, gr.update(value=after, interactive=True), _scores(bicubic, large, reference)
 
