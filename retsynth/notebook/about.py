@@ -56,8 +56,8 @@ def tab() -> None:
     with gr.Column(elem_classes="cell about"):
         gr.Markdown(TEXT)
         if report():
-            gr.Markdown("## Scores")
-            gr.HTML(scores(report()), js_on_load=None)
+            with gr.Accordion("Every score measured with these weights", open=False):
+                gr.HTML(scores(report()), js_on_load=None)
         if card():
             with gr.Accordion("Model card", open=False):
                 gr.Markdown(card())
