@@ -29,10 +29,10 @@ for diagnosis.**
 |---|---|---|---|---|---|
 {files}
 
-Minutes are those of one thread of a two-core AMD EPYC that other work shared. Weights are stored in half precision,
-their config and these notes in each file's metadata. `python -m train.NAME --data DRIVE --steps STEPS` makes each again
-(`vae` first, then `prior`, then `denoiser`; `pix2pix` and `edsr` on their own); what the options column does not name
-is the default of the script.
+Minutes are those of one thread of a two-core AMD EPYC that other work shared (two threads for the prior's last 1,300
+steps). Weights are stored in half precision, their config and these notes in each file's metadata.
+`python -m train.NAME --data DRIVE --steps STEPS` makes each again (`vae` first, then `prior`, then `denoiser`; `pix2pix`
+and `edsr` on their own); what the options column does not name is the default of the script.
 
 ## Data
 
