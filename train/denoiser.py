@@ -51,14 +51,15 @@ def sample_trees(run: Run, vae: ResidualVAE, vessels: Tensor) -> dict[str, Tenso
 
     Made once a run and kept in its folder.
     """
-    path = run.folder / "trees.safetensors"
+    config = run.config
+    path = run.cache("trees", config.vae, config.prior, trees=config.trees, size=config.size, seed=config.seed)
     if run.rank == 0 and not path.exists():
-        prior = checkpoint.load(FlowPrior, run.config.prior, run.device)
-        generator = torch.Generator().manual_seed(run.config.seed + 10_000)
-        side = run.config.size // vae.downscale
+        prior = checkpoint.load(FlowPrior, config.prior, run.device)
+        generator = torch.Generator().manual_seed(config.seed + 10_000)
+        side = config.size // vae.downscale
         rows = []
-        for _ in trange(run.config.trees, desc="trees", mininterval=5):
-            truth = random_maps(vessels, 1, generator, degrees=20, elastic=0.02, size=run.config.size)
+        for _ in trange(config.trees, desc="trees", mininterval=5):
+            truth = random_maps(vessels, 1, generator, degrees=20, elastic=0.02, size=config.size)
             latent = prior.standardise(vae.encode(truth)[0])
             noise, other = torch.randn(2, 1, vae.config.z_channels, side, side, generator=generator).to(run.device)
             start = float(0.3 + 0.2 * torch.rand(1, generator=generator))  # earlier, and it draws another tree

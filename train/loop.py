@@ -7,6 +7,7 @@ step depend on (seed, step, rank) alone, and checkpoints are replaced atomically
 import argparse
 import atexit
 import dataclasses
+import hashlib
 import json
 import os
 import time
@@ -111,6 +112,13 @@ class Run:
             line |= {key: round(float(torch.as_tensor(value).detach()), 5) for key, value in values.items()}
             with open(self.folder / "log.jsonl", "a") as file:
                 file.write(json.dumps(line) + "\n")
+
+    def cache(self, name: str, *sources: str | os.PathLike, **options: object) -> Path:
+        """Where in the run folder to keep what was made once from the files `sources` with `options`: another name once one changes."""
+        digest = hashlib.sha256(json.dumps(options, sort_keys=True).encode())
+        for source in sources:
+            digest.update(Path(source).read_bytes())
+        return self.folder / f"{name}-{digest.hexdigest()[:12]}.safetensors"
 
     def barrier(self) -> None:
         """Wait until every process is here."""

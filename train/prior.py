@@ -41,7 +41,7 @@ class Config:
 
 def build_bank(run: Run, vae: ResidualVAE, drive: Drive) -> dict[str, Tensor]:
     """mu and logvar (bank, z, h, w) of augmented maps, and the side of each one's disc (bank,): 1 left, 2 right. Made once a run."""
-    path = run.folder / "bank.safetensors"
+    path = run.cache("bank", run.config.vae, bank=run.config.bank, size=run.config.size, seed=run.config.seed)
     if run.rank == 0 and not path.exists():
         generator = torch.Generator().manual_seed(run.config.seed)
         # a half-plane that moves with the map tells the disc's side after any warp

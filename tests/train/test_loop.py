@@ -170,3 +170,13 @@ def test_ema_follows_its_equation():
         expected = decay * expected + (1 - decay) * model.head.bias
     torch.testing.assert_close(ema.model.head.bias, expected)
     assert not any(p.requires_grad for p in ema.model.parameters())
+
+
+def test_what_is_kept_in_the_run_folder_belongs_to_its_sources(config, tmp_path):
+    run, weights = Run(config), tmp_path / "vae.safetensors"
+    weights.write_bytes(b"first")
+    first = run.cache("bank", weights, size=512)
+    assert first == Run(config).cache("bank", weights, size=512)
+    assert first.parent == run.folder and first != run.cache("bank", weights, size=256)
+    weights.write_bytes(b"second")
+    assert first != run.cache("bank", weights, size=512)
