@@ -1,6 +1,6 @@
 """The colour fundus photograph of a vessel map: pix2pix (Isola et al. 2017) with a style code and noise.
 
-A U-Net whose skips are added, not concatenated, and whose input enters by pixel-unshuffle: about a fifteenth of the work of pix2pix's own
+A U-Net whose skips are added, not concatenated, and whose input enters by pixel-unshuffle: about a sixth of the work of pix2pix's own
 U-Net-256 at this size. The style code (mean colour, haze, pigmentation) scales and shifts every decoder level (FiLM, Perez et al. 2018);
 one noise image, scaled per channel at every level (Karras et al. 2019), gives choroid and camera grain a source.
 """
@@ -10,6 +10,8 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from retsynth.position import position
 
 CONTROLS = ("brightness", "pigmentation")  # what a person may change about a style; `appearance` measures them
 
@@ -103,7 +105,7 @@ class Pix2Pix(nn.Module):
 
     def forward(self, vessels: Tensor, fov: Tensor, style: Tensor, noise: Tensor) -> Tensor:
         x = F.pixel_unshuffle(torch.cat((vessels * 2 - 1, fov * 2 - 1), 1), 2)  # (N, 8, H/2, W/2)
-        x = self.stem(torch.cat((x, _position(x)), 1))
+        x = self.stem(torch.cat((x, position(x)), 1))
         levels = [x]
         for down in self.downs:
             levels.append(down(levels[-1]))
@@ -135,11 +137,3 @@ def appearance(fundus: Tensor, fov: Tensor) -> Tensor:
     mean = (fundus * inside).sum((2, 3)) / inside.sum((2, 3))  # (N, 3)
     red, green = mean[:, 0], mean[:, 1]
     return torch.stack(((red + green) / 2, (red - green) / (red + green)), 1)
-
-
-def _position(like: Tensor) -> Tensor:
-    """x, y and squared radius in [-1, 1] at each pixel: (N, 3, H, W). Disc, macula and lighting have their place."""
-    n, _, height, width = like.shape
-    y = torch.linspace(-1, 1, height, device=like.device).view(1, 1, height, 1).expand(n, 1, height, width)
-    x = torch.linspace(-1, 1, width, device=like.device).view(1, 1, 1, width).expand(n, 1, height, width)
-    return torch.cat((x, y, x.square() + y.square() - 1), 1)

@@ -12,6 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from retsynth.position import position
+
 
 @dataclass(frozen=True)
 class PriorConfig:
@@ -93,7 +95,7 @@ class FlowPrior(nn.Module):
         angles = t[:, None] * frequencies
         embedding = F.silu(self.time(torch.cat((angles.sin(), angles.cos()), 1)) + self.eye(eye))
         h = F.pixel_unshuffle(x, 2)
-        h = self.stem(torch.cat((h, _position(h)), 1))
+        h = self.stem(torch.cat((h, position(h)), 1))
         skips = []
         for level, blocks in enumerate(self.enter):
             if level:
@@ -135,11 +137,3 @@ def integrate(velocity: Callable[[Tensor, Tensor], Tensor], x: Tensor, times: Te
         ahead = x + (following - t) * slope
         x = x + (following - t) * 0.5 * (slope + velocity(ahead, following))
     return x
-
-
-def _position(like: Tensor) -> Tensor:
-    """x, y and squared radius at each cell, (N, 3, h, w): where in the eye, which convolutions do not know."""
-    n, _, height, width = like.shape
-    y = torch.linspace(-1, 1, height, device=like.device).view(1, 1, height, 1).expand(n, 1, height, width)
-    x = torch.linspace(-1, 1, width, device=like.device).view(1, 1, 1, width).expand(n, 1, height, width)
-    return torch.cat((x, y, x.square() + y.square() - 1), 1)
