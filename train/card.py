@@ -60,7 +60,7 @@ it does not give in full; with Wang's (Gaussian window 11 px) real maps reach th
   From t = 0.3 to 0.5 (Dice 0.7) they are the same trees with the prior's faults. Kept.
 * The weights here grew while this was found out: the flow saw even times for its first 500 steps, times around 0.38 up to 1,300, and those
   around 0.18 since; the VAE's adversarial loss was on every crop from step 500 to 690.
-* Pieces of a thresholded tree were joined by an algorithm (`retsynth/connect.py`), since the denoiser alone leaves 40 to 50 of them. Kept.
+* Pieces of a thresholded tree were joined by an algorithm (`retsynth/connect.py`), since the denoiser alone leaves 37 of them. Kept.
 * A third appearance control, contrast: the style code moves it by less than 3 %. Thrown out.
 * The adversarial loss of the VAE on every crop: half of the time for no gain that showed. A quarter of the crops. Kept.
 
@@ -103,7 +103,7 @@ def scores(report: dict) -> str:
         novelty, dice = trees["novelty"], trees["reconstruction dice"]
         parts += [
             "\n".join(lines),
-            f"{trees['samples']} samples, seeds from 0, none left out (`{trees['command']}`, {trees['date']}). "
+            f"{trees['samples']} samples, seeds from 0, none left out; SSIM of the first 20 (`{trees['command']}`, {trees['date']}). "
             f"Largest correlation of a sample with any training map in any pose, mean {novelty['nearest correlation']:.3f}; "
             f"of real test maps {novelty['nearest correlation of real test maps']:.3f}; "
             f"novelty, the ratio of what is left, {novelty['ratio of (1 - nearest)']:.3f}. Dice of reconstructed test maps "

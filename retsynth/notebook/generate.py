@@ -98,7 +98,7 @@ def _shipped(examples: Path) -> list:
     if not (vessels.exists() and fundus.exists()):
         return []
     both = overlay(read_image(fundus), read_image(vessels))
-    return [(picture, caption) for picture, caption in zip((str(vessels), str(fundus), both), CAPTIONS.values(), strict=False)]
+    return [(str(vessels), CAPTIONS["vessels"]), (str(fundus), CAPTIONS["fundus"]), (both, CAPTIONS["overlay"])]
 
 
 def _archive(run: Run) -> str:
