@@ -81,17 +81,19 @@ def trees(pipe: Pipeline, data: str, out: Path, count: int) -> dict:
         "ours, Richardson-Lucy instead": torch.stack([_richardson_lucy(x) for x in soft]) * fov,
     }
     blank = torch.zeros_like(real[:1])
-    scores = {"samples": count, "groups": {}, "blank": {"ssim": _mean_ssim(blank, real)}}
+    scores = {"samples": count, "groups": {}, "blank": {"ssim": float(np.mean(_ssim_values(blank, real)))}}
     measured = {name: _measure(maps) for name, maps in groups.items()}
     for name, maps in groups.items():
         values = measured[name]
+        similar = _ssim_values(maps if name == "ours" else maps[:20], real, same=maps is real)
         ks = {m: float(ks_2samp(values[m], measured["real, training"][m]).pvalue) for m in MEASURES}
         scores["groups"][name] = {
             "mean": {m: float(np.mean(values[m])) for m in MEASURES},
             "sd": {m: float(np.std(values[m])) for m in MEASURES},
             "ks_p": ks,
             "measures with p > 0.05": sum(p > 0.05 for p in ks.values()),
-            "ssim": _mean_ssim(maps[:20], real, same=maps is real),
+            "ssim": float(np.mean(similar)),
+            "ssim_values": [round(value, 4) for value in similar],  # one a map
         }
     correlations, which = nearest(ours, real)
     floor = nearest(unseen, real)[0]
@@ -123,10 +125,9 @@ def _measure(maps: Tensor) -> dict[str, list[float]]:
     return {m: [row[m] for row in rows] for m in MEASURES}
 
 
-def _mean_ssim(maps: Tensor, real: Tensor, same: bool = False) -> float:
-    """Mean SSIM of every map to every training map; `same`: map i is training map i, and is not compared with itself."""
-    values = [metrics.ssim(m, r) for i, m in enumerate(maps) for j, r in enumerate(real) if not (same and i == j)]
-    return float(np.mean(values))
+def _ssim_values(maps: Tensor, real: Tensor, same: bool = False) -> list[float]:
+    """Each map's mean SSIM to all training maps; `same`: map i is training map i, and is not compared with itself."""
+    return [float(np.mean([metrics.ssim(m, r) for j, r in enumerate(real) if not (same and i == j)])) for i, m in enumerate(maps)]
 
 
 def _richardson_lucy(soft: Tensor) -> Tensor:

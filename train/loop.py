@@ -90,7 +90,10 @@ class Run:
                 bar.update()
 
     def update(self, optimiser: Optimizer, loss: Tensor, clip: float = 0.0) -> None:
-        """One optimiser step on `loss`, its gradients averaged over all processes; linear warm-up over the first 100 steps."""
+        """One optimiser step on `loss`, its gradients averaged over all processes.
+
+        The learning rate warms up over the first 100 steps and falls to nothing over the last fifth of `config.steps`, both linearly.
+        """
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         parameters = [p for group in optimiser.param_groups for p in group["params"] if p.grad is not None]
@@ -101,8 +104,9 @@ class Run:
                 p.grad.copy_(grad.view_as(p))
         if clip:
             nn.utils.clip_grad_norm_(parameters, clip)
+        rate = min(1.0, (self.step + 1) / 100, 5 * (1 - self.step / self.config.steps))
         for group in optimiser.param_groups:
-            group["lr"] = optimiser.defaults["lr"] * min(1.0, (self.step + 1) / 100)
+            group["lr"] = optimiser.defaults["lr"] * rate
         optimiser.step()
 
     def log(self, **values: Tensor | float) -> None:

@@ -1,5 +1,5 @@
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 import torch
@@ -117,8 +117,8 @@ def test_random_numbers_depend_on_seed_step_and_rank(tmp_path, monkeypatch):
     assert len(set(everything)) == len(everything)
 
 
-def test_update_warms_up_and_clips(config):
-    run = Run(config)
+def test_update_warms_up_clips_and_winds_down(config):
+    run = Run(replace(config, steps=1000))
     weight = nn.Parameter(torch.zeros(3))
     optimiser = torch.optim.SGD([weight], 0.5)
     run.step = 9
@@ -128,6 +128,9 @@ def test_update_warms_up_and_clips(config):
     run.step = 500
     run.update(optimiser, weight.sum())
     assert optimiser.param_groups[0]["lr"] == 0.5
+    run.step = 950  # halfway through the last fifth
+    run.update(optimiser, weight.sum())
+    assert optimiser.param_groups[0]["lr"] == pytest.approx(0.125)
 
 
 def test_log_lines(config):
