@@ -2,7 +2,8 @@
 
 A third of each batch are the VAE's decodes of noised latents with gaps; a third are true trees that the prior has redrawn from much noise,
 so that they have its own faults and nearly their old course; both are compared with the true maps. The last third are trees that the prior
-sampled: no truth exists for them, so a discriminator asks that they look like true maps and the input holds them in place.
+sampled: no truth exists for them, so a discriminator asks that they look like true maps and the input holds them in place, within a few
+pixels. It sees them as the annotation will be, above 0.5 or not, so that it judges their shape and not how soft they are.
 """
 
 import os
@@ -36,9 +37,10 @@ class Config:
     crop: int = 256
     size: int = SIZE
     lr: float = 5e-4
-    adversarial: float = 0.03
-    hold: float = 1.0  # how firmly the input holds a sampled tree in place
+    adversarial: float = 0.1
+    hold: float = 20.0  # how firmly the input holds a sampled tree in place
     width: int = 24
+    start: str = ""  # a weight file to start from
     seed: int = 0
     log_every: int = 10
     save_every: int = 50
@@ -62,7 +64,7 @@ def sample_trees(run: Run, vae: ResidualVAE, vessels: Tensor) -> dict[str, Tenso
             truth = random_maps(vessels, 1, generator, degrees=20, elastic=0.02, size=config.size)
             latent = prior.standardise(vae.encode(truth)[0])
             noise, other = torch.randn(2, 1, vae.config.z_channels, side, side, generator=generator).to(run.device)
-            start = float(0.3 + 0.2 * torch.rand(1, generator=generator))  # earlier, and it draws another tree
+            start = float(0.35 + 0.45 * torch.rand(1, generator=generator))  # earlier, and it draws another tree
             redrawn = prior.sample(torch.lerp(other, latent, start), start=start)
             rows.append([x.half().cpu() for x in (vae.sample(prior.sample(noise)), vae.sample(redrawn), truth)])
         columns = dict(zip(("sampled", "redrawn", "truth"), map(torch.cat, zip(*rows, strict=True)), strict=True))
@@ -85,6 +87,11 @@ def soften(vae: ResidualVAE, x: Tensor, generator: torch.Generator) -> Tensor:
     return soft * (1 - holes)
 
 
+def away(ours: Tensor, soft: Tensor) -> Tensor:
+    """How much of either map (N, 1, H, W) has nothing as strong of the other within 4 px: scalar, 0 for none."""
+    return sum(F.relu(a - F.max_pool2d(b, 9, 1, 4)).mean() for a, b in ((ours, soft), (soft, ours)))
+
+
 def random_crops(trees: dict[str, Tensor], config: Config, generator: torch.Generator) -> dict[str, Tensor]:
     """(batch, 1, crop, crop) of each kind, at the same places of the same trees."""
     kinds: dict[str, list[Tensor]] = {name: [] for name in trees}
@@ -103,6 +110,8 @@ def main(config: Config) -> None:
     trees = sample_trees(run, vae, vessels)
     torch.manual_seed(config.seed)
     model = Denoiser(DenoiserConfig(config.width)).to(run.device)
+    if config.start:
+        model.load_state_dict(checkpoint.load(Denoiser, config.start).state_dict())
     discriminator = PatchDiscriminator(1, layers=4).to(run.device)
     ema = EMA(model, 0.998)
     optimiser = Adam(model.parameters(), config.lr, betas=(0.9, 0.99))
@@ -119,7 +128,8 @@ def main(config: Config) -> None:
         x = torch.cat((x, redrawn["truth"]))
         clean, dreamt = logits.sigmoid(), free.sigmoid()
         paired = vessel_loss(logits, x) + 0.5 * centreline_dice_loss(clean, x)
-        held = F.l1_loss(F.avg_pool2d(dreamt, 5, 1, 2), F.avg_pool2d(sampled, 5, 1, 2))
+        held = away(dreamt, sampled)
+        dreamt = (dreamt > 0.5).float() + dreamt - dreamt.detach()  # straight through (Bengio et al. 2013)
         discriminator.requires_grad_(False)
         adversarial = -discriminator(dreamt)[0].mean()
         run.update(optimiser, paired + config.hold * held + config.adversarial * adversarial, clip=1.0)

@@ -87,8 +87,10 @@ def main(config: Config) -> None:
         eye = bank["eye"][chosen].masked_fill(unknown, 0).to(run.device)
         x1 = model.standardise(z.to(run.device))
         x0 = torch.randn(mu.shape, generator=generator).to(run.device)
-        # logit-normal (Esser et al. 2024), toward the noise: from t = 0.4 on, a tree's course no longer changes
-        t = (torch.randn(config.batch, generator=generator) - 1.5).sigmoid().to(run.device)
+        # half logit-normal (Esser et al. 2024), toward the noise, where a tree's course is decided; half even, for its thin vessels
+        early = (torch.randn(config.batch, generator=generator) - 1.5).sigmoid()
+        late = 0.2 + 0.8 * torch.rand(config.batch, generator=generator)
+        t = torch.where(torch.rand(config.batch, generator=generator) < 0.5, early, late).to(run.device)
         xt = torch.lerp(x0, x1, t[:, None, None, None])
         loss = F.mse_loss(model(xt, t, eye), x1 - x0)
         run.update(optimiser, loss, clip=1.0)
