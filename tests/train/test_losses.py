@@ -1,9 +1,11 @@
 import pytest
 import torch
+import torch.nn.functional as F
 from skimage.morphology import skeletonize
 from sklearn.metrics import f1_score
 
 from tests.networks import noise, uniform
+from train.denoiser import away
 from train.losses import PatchDiscriminator, centreline_dice_loss, dice_loss, hinge_discriminator, soft_skeleton, thin_weight, vessel_loss
 
 
@@ -68,3 +70,14 @@ def test_a_gap_in_a_thin_vessel_costs_the_centreline_dice_more():
     assert centreline_dice_loss(tree, tree) < 1e-3
     assert centreline_dice_loss(gap, tree) > 5 * dice_loss(gap, tree)
     assert centreline_dice_loss(gap, tree).item() == pytest.approx(centreline_dice_loss(tree, gap).item(), abs=1e-6)
+
+
+def test_a_map_is_held_within_four_pixels():
+    soft = torch.zeros(1, 1, 64, 64)
+    soft[..., 20, :] = 0.8
+    assert away(soft, soft) == 0
+    assert away(soft.roll(4, -2), soft) == 0
+    thick = F.max_pool2d(soft, 3, 1, 1)
+    assert away(soft, thick) == away(thick, soft) == 0  # thinner or fatter is the discriminator's business
+    torch.testing.assert_close(away(soft.roll(5, -2), soft), torch.tensor(2 * 0.8 / 64))
+    torch.testing.assert_close(away(torch.zeros_like(soft), soft), torch.tensor(0.8 / 64))
