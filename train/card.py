@@ -103,7 +103,8 @@ def scores(report: dict) -> str:
         novelty, dice = trees["novelty"], trees["reconstruction dice"]
         parts += [
             "\n".join(lines),
-            f"{trees['samples']} samples, seeds from 0, none left out; SSIM of all of ours and of the first 20 of the other groups (`{trees['command']}`, {trees['date']}). "
+            f"{trees['samples']} samples, seeds from 0, none left out; SSIM of all of ours, of 20 in the other groups "
+            f"(`{trees['command']}`, {trees['date']}). "
             f"Largest correlation of a sample with any training map in any pose, mean {novelty['nearest correlation']:.3f}; "
             f"of real test maps {novelty['nearest correlation of real test maps']:.3f}; "
             f"novelty, the ratio of what is left, {novelty['ratio of (1 - nearest)']:.3f}. Dice of reconstructed test maps "
