@@ -28,7 +28,9 @@ class Block(nn.Module):
         self.scale = scale
 
     def forward(self, x: Tensor) -> Tensor:
-        return torch.add(x, self.conv2(F.relu(self.conv1(x), inplace=True)), alpha=self.scale)
+        # in place: at 512 px a map takes 33 MB, and fresh memory for one costs a tenth of a convolution
+        h = self.conv2(F.relu(self.conv1(x), inplace=True))
+        return (h if self.scale == 1 else h * self.scale).add_(x)
 
 
 class EDSR(nn.Module):
@@ -57,9 +59,9 @@ class EDSR(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Unclamped output, for the loss."""
         h = self.head(x - self.mean)
-        h = h + self.body(h)
-        return F.interpolate(x, scale_factor=2, mode="bicubic", align_corners=False) + self.tail(h)
+        h = self.body(h).add_(h)
+        return self.tail(h).add_(F.interpolate(x, scale_factor=2, mode="bicubic", align_corners=False))
 
     def upscale(self, x: Tensor) -> Tensor:
         """(N, 3, H, W) in [0, 1] -> (N, 3, 2H, 2W) in [0, 1]."""
-        return self(x).clamp(0, 1)
+        return self(x).clamp_(0, 1)
