@@ -76,13 +76,11 @@ def translate(args: argparse.Namespace) -> int:
 def upscale(args: argparse.Namespace) -> int:
     """Images -> images of twice the size."""
     from retsynth.export import fingerprint
-    from retsynth.images import read_image, to_tensor
+    from retsynth.images import read_image
 
     jobs = _jobs(args.image, args.out)
     pipe = _pipeline(args)
-    return _convert(
-        args, jobs, lambda path: pipe.upscale(to_tensor(read_image(path, max_pixels=MAX_UPSCALE))), {"weights": fingerprint(pipe)}
-    )
+    return _convert(args, jobs, lambda path: pipe.upscale_array(read_image(path, max_pixels=MAX_UPSCALE)), {"weights": fingerprint(pipe)})
 
 
 def compare(args: argparse.Namespace) -> int:
@@ -168,7 +166,9 @@ def _jobs(source: Path, out: Path) -> list[tuple[Path, Path]]:
     return jobs
 
 
-def _convert(args: argparse.Namespace, jobs: list[tuple[Path, Path]], convert: Callable[[Path], Tensor], origin: dict[str, object]) -> int:
+def _convert(
+    args: argparse.Namespace, jobs: list[tuple[Path, Path]], convert: Callable[[Path], Tensor | np.ndarray], origin: dict[str, object]
+) -> int:
     """Convert file after file; a bad one is named on stderr and the others are done all the same."""
     from tqdm import tqdm
 

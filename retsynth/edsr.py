@@ -14,7 +14,7 @@ from torch import Tensor, nn
 @dataclass(frozen=True)
 class EDSRConfig:
     width: int = 32
-    blocks: int = 16
+    blocks: int = 13  # a fifth of EDSR-baseline's work
     residual_scale: float = 1.0  # Lim et al. use 0.1 at 256 features; narrow networks need none
 
 
@@ -28,7 +28,9 @@ class Block(nn.Module):
         self.scale = scale
 
     def forward(self, x: Tensor) -> Tensor:
-        return x + self.scale * self.conv2(F.relu(self.conv1(x)))
+        # in place: at 512 px a map takes 33 MB, and fresh memory for one costs a tenth of a convolution
+        h = self.conv2(F.relu(self.conv1(x), inplace=True))
+        return (h if self.scale == 1 else h * self.scale).add_(x)
 
 
 class EDSR(nn.Module):
@@ -49,12 +51,17 @@ class EDSR(nn.Module):
         nn.init.zeros_(self.tail[0].bias)
         self.register_buffer("mean", torch.tensor([0.5, 0.27, 0.16]).view(1, 3, 1, 1))  # of DRIVE's images
 
+    @property
+    def reach(self) -> int:
+        """How many pixels of the small image an output pixel sees to each side: one a convolution."""
+        return 2 * self.config.blocks + 3
+
     def forward(self, x: Tensor) -> Tensor:
         """Unclamped output, for the loss."""
         h = self.head(x - self.mean)
-        h = h + self.body(h)
-        return F.interpolate(x, scale_factor=2, mode="bicubic", align_corners=False) + self.tail(h)
+        h = self.body(h).add_(h)
+        return self.tail(h).add_(F.interpolate(x, scale_factor=2, mode="bicubic", align_corners=False))
 
     def upscale(self, x: Tensor) -> Tensor:
         """(N, 3, H, W) in [0, 1] -> (N, 3, 2H, 2W) in [0, 1]."""
-        return self(x).clamp(0, 1)
+        return self(x).clamp_(0, 1)

@@ -5,7 +5,7 @@ Every image is made alone, whatever the batch it was asked for in, and all noise
 """
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -17,13 +17,13 @@ from retsynth import checkpoint
 from retsynth.connect import connect
 from retsynth.denoiser import Denoiser
 from retsynth.edsr import EDSR
+from retsynth.images import to_array, to_tensor
 from retsynth.pix2pix import CONTROLS, Pix2Pix
 from retsynth.prior import FlowPrior
 from retsynth.vae import ResidualVAE
 
 SIZE = 512
 TILE = 512  # of the small image, when upscaling large ones
-MARGIN = 48  # px that tiles overlap on each side: more than EDSR's receptive field
 
 
 @dataclass(frozen=True)
@@ -186,22 +186,32 @@ class Pipeline:
         """Colour images (N, 3, H, W) -> (N, 3, 2H, 2W), in overlapping tiles where they are large: the tiles' seams do not show."""
         if image.ndim != 4 or image.shape[1] != 3 or min(image.shape[2:]) < 4:
             raise ValueError(f"an image must have the shape (N, 3, H, W), 4 px or more each way, got {tuple(image.shape)}")
-        return torch.cat([self._upscale_tiles(single[None]) for single in image])
+        large = torch.empty(len(image), 3, 2 * image.shape[2], 2 * image.shape[3])
+        for single, whole in zip(image, large, strict=True):
+            for tile, rows, columns in self._tiles(lambda y, x, single=single: single[None, :, y, x], *image.shape[2:]):
+                whole[:, rows, columns] = tile[0]
+        return large
 
-    def _upscale_tiles(self, image: Tensor) -> Tensor:
-        height, width = image.shape[2:]
-        if max(height, width) <= TILE:
-            return self.edsr.upscale(image.to(self.device)).cpu()
-        large = image.new_empty(1, 3, 2 * height, 2 * width)
+    @torch.inference_mode()
+    def upscale_array(self, image: np.ndarray) -> np.ndarray:
+        """One image (H, W, 3) uint8 -> (2H, 2W, 3) uint8, as `upscale` has it; beside the result no map of the large size is held."""
+        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or min(image.shape[:2]) < 4:
+            raise ValueError(f"an image must be uint8 (H, W, 3), 4 px or more each way, got {image.dtype} {image.shape}")
+        large = np.empty((2 * image.shape[0], 2 * image.shape[1], 3), np.uint8)
+        for tile, rows, columns in self._tiles(lambda y, x: to_tensor(image[y, x]), *image.shape[:2]):
+            large[rows, columns] = to_array(tile)
+        return large
+
+    def _tiles(self, read: Callable[[slice, slice], Tensor], height: int, width: int) -> Iterator[tuple[Tensor, slice, slice]]:
+        """Enlarge `read(rows, columns)`, (1, 3, h, w), tile after tile: a part of the large image, its rows and its columns."""
+        margin = self.edsr.reach  # tiles see as far over their edges as the whole image would
         for top in range(0, height, TILE):
             for left in range(0, width, TILE):
                 bottom, right = min(top + TILE, height), min(left + TILE, width)
-                y, x = max(top - MARGIN, 0), max(left - MARGIN, 0)
-                tile = image[:, :, y : bottom + MARGIN, x : right + MARGIN]
-                tile = self.edsr.upscale(tile.to(self.device)).cpu()
-                inner = tile[:, :, 2 * (top - y) : 2 * (bottom - y), 2 * (left - x) : 2 * (right - x)]
-                large[:, :, 2 * top : 2 * bottom, 2 * left : 2 * right] = inner
-        return large
+                y, x = max(top - margin, 0), max(left - margin, 0)
+                tile = read(slice(y, bottom + margin), slice(x, right + margin)).to(self.device)
+                rows, columns = slice(2 * (top - y), 2 * (bottom - y)), slice(2 * (left - x), 2 * (right - x))
+                yield self.edsr.upscale(tile)[:, :, rows, columns].cpu(), slice(2 * top, 2 * bottom), slice(2 * left, 2 * right)
 
     @staticmethod
     def interpolate(z0: Tensor, z1: Tensor, t: float) -> Tensor:

@@ -41,6 +41,16 @@ def test_any_size_doubles_and_stays_in_range(height, width):
     assert large.std() > 0
 
 
+@pytest.mark.parametrize("blocks", [1, 4])
+def test_reach_is_how_far_an_output_pixel_sees(blocks):
+    model = seeded(EDSR(EDSRConfig(width=8, blocks=blocks)))
+    x = uniform(1, 3, 64, 64).requires_grad_()
+    model(x)[0, 0, 64, 64].backward()  # the upper left of the four that pixel (32, 32) becomes
+    seen = x.grad.abs().sum((0, 1))
+    for line in (seen.sum(0), seen.sum(1)):
+        assert line.nonzero().flatten()[[0, -1]].tolist() == [32 - model.reach, 32 + model.reach]
+
+
 def test_residual_scale_reaches_the_blocks():
     a, b = (seeded(EDSR(EDSRConfig(width=8, blocks=2, residual_scale=scale))) for scale in (1.0, 0.0))
     x = uniform(1, 3, 8, 8)

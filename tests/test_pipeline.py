@@ -1,6 +1,7 @@
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import fields
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -8,6 +9,7 @@ from torch import Tensor
 from retsynth import pipeline
 from retsynth.connect import connect
 from retsynth.edsr import EDSR, EDSRConfig
+from retsynth.images import to_array, to_tensor
 from retsynth.pipeline import Pipeline
 from tests.networks import noise, seeded, uniform
 
@@ -216,8 +218,17 @@ def test_tiles_leave_no_seam(tiny_pipeline, monkeypatch):
     monkeypatch.setattr(pipeline, "TILE", 64)
     tiled = pipe.upscale(image)
     assert (tiled - whole).abs().max() < 1e-4
-    monkeypatch.setattr(pipeline, "MARGIN", 8)
+    array = to_array(image)
+    large = pipe.upscale_array(array)
+    assert large.dtype == np.uint8
+    assert np.abs(large.astype(int) - to_array(deep.upscale(to_tensor(array)))).max() <= 1
+    monkeypatch.setattr(EDSR, "reach", 8)
     assert (pipe.upscale(image) - whole).abs().max() > 1e-4  # the test would see a seam
+
+
+def test_whole_images_of_eight_bits_are_those_of_floats(tiny_pipeline):
+    image = to_array(uniform(1, 3, 40, 52))
+    assert np.array_equal(tiny_pipeline.upscale_array(image), to_array(tiny_pipeline.upscale(to_tensor(image))))
 
 
 @pytest.mark.parametrize("height, width", [(4, 4), (9, 31), (520, 8)])
@@ -225,6 +236,12 @@ def test_upscale_doubles_any_size(tiny_pipeline, height, width):
     large = tiny_pipeline.upscale(uniform(2, 3, height, width))
     assert large.shape == (2, 3, 2 * height, 2 * width)
     assert large.min() >= 0 and large.max() <= 1
+
+
+@pytest.mark.parametrize("image", [np.zeros((64, 64), np.uint8), np.zeros((64, 64, 3)), np.zeros((3, 64, 3), np.uint8)])
+def test_upscale_array_names_a_wrong_array(tiny_pipeline, image):
+    with pytest.raises(ValueError, match=r"an image must be uint8 \(H, W, 3\), 4 px or more each way, got (uint8|float64) \("):
+        tiny_pipeline.upscale_array(image)
 
 
 @pytest.mark.parametrize("shape", [(3, 64, 64), (1, 1, 64, 64), (1, 3, 3, 64)])

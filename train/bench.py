@@ -22,65 +22,15 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 from tqdm import tqdm
 
 from retsynth import export
 from retsynth.pipeline import Pipeline
+from train.peers import EDSRBaseline, UNet256
 
 APP = Path(__file__).parents[1] / "app.py"
-
-
-class UNet256(nn.Module):
-    """pix2pix's generator, (N, 3, H, W) -> same, H and W divide by 256. Isola et al. 2017, section 6.1.1.
-
-    A transposed convolution counts as many operations as its input has pixels to spread: 48 GFLOP in all at 512 x 512. Counting each
-    output pixel's whole kernel, zeros included, would give 145.
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        channels = [3, 64, 128, 256, 512, 512, 512, 512, 512]
-        self.downs, self.ups = nn.ModuleList(), nn.ModuleList()
-        for level in range(8):
-            a, b = channels[level : level + 2]
-            bare = level in (0, 7)  # no norm around the image and at the 1 x 1 bottleneck
-            self.downs.append(nn.Sequential(nn.Conv2d(a, b, 4, 2, 1, bias=bare), nn.Identity() if bare else nn.BatchNorm2d(b)))
-            inputs = b if level == 7 else 2 * b  # with the skip
-            self.ups.append(
-                nn.Sequential(nn.ConvTranspose2d(inputs, a, 4, 2, 1, bias=level == 0), nn.BatchNorm2d(a) if level else nn.Tanh())
-            )
-
-    def forward(self, x: Tensor) -> Tensor:
-        levels = []
-        for down in self.downs:
-            x = down(F.leaky_relu(x, 0.2) if levels else x)
-            levels.append(x)
-        x = self.ups[7](x.relu())
-        for up, skip in zip(reversed(self.ups[:7]), reversed(levels[:7]), strict=True):
-            x = up(torch.cat((x, skip), 1).relu())
-        return x
-
-
-class EDSRBaseline(nn.Module):
-    """EDSR-baseline x2, (N, 3, H, W) -> (N, 3, 2H, 2W). Lim et al. 2017, table 1: 16 residual blocks of 64 features."""
-
-    class Block(nn.Sequential):
-        def forward(self, x: Tensor) -> Tensor:
-            return x + super().forward(x)
-
-    def __init__(self) -> None:
-        super().__init__()
-        conv = partial(nn.Conv2d, kernel_size=3, padding=1)
-        blocks = (self.Block(conv(64, 64), nn.ReLU(), conv(64, 64)) for _ in range(16))
-        self.layers = nn.Sequential(
-            conv(3, 64), self.Block(*blocks, conv(64, 64)), conv(64, 256), nn.PixelShuffle(2), conv(64, 3)
-        )  # fmt: skip
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.layers(x)
 
 
 class Timing(NamedTuple):

@@ -1,10 +1,12 @@
 """Judge the weights: `python -m train.evaluate trees|fundus|superres --data DRIVE [--weights weights] [--out runs/evaluate]`.
 
 Each prints its table and replaces its part of WEIGHTS/report.json; pictures go to the --out folder. DRIVE's test half is read here alone.
+`superres --baseline FILE` scores EDSR-baseline as well, which `python -m train.edsr --data DRIVE --model baseline --out FILE` trains.
 """
 
 import argparse
 import json
+import random
 from dataclasses import asdict, fields
 from datetime import date
 from pathlib import Path
@@ -18,14 +20,17 @@ from torch import Tensor
 from torchvision.utils import save_image
 from tqdm import tqdm
 
-from retsynth import metrics
+from retsynth import checkpoint, metrics
 from retsynth.edsr import EDSR
 from retsynth.metrics import Morphometry, morphometry
 from retsynth.pipeline import Pipeline
 from train.data import field_of_view, read_drive
+from train.edsr import degrade, read_pairs
 from train.novelty import nearest, pair_correlation
+from train.peers import EDSRBaseline
 
 MEASURES = [field.name for field in fields(Morphometry)]
+FAULTS = {"JPEG of quality 75": {"quality": 75}, "blur of 0.5 px and noise of 3/255": {"blur": 0.5, "noise": 3 / 255}}
 
 
 def main() -> None:
@@ -36,6 +41,7 @@ def main() -> None:
     parser.add_argument("--out", default="runs/evaluate", help="folder for contact sheets")
     parser.add_argument("--count", type=int, default=100, help="samples to generate")
     parser.add_argument("--segmenters", type=int, default=3, help="fundus: segmenters a regime, each with its own seed")
+    parser.add_argument("--baseline", help="superres: weight file of EDSR-baseline")
     options = parser.parse_args()
     out = Path(options.out)
     out.mkdir(parents=True, exist_ok=True)
@@ -47,10 +53,16 @@ def main() -> None:
 
         scores = fundus(pipe, options.data, out, options.count, options.segmenters)
     else:
-        scores = superres(pipe.edsr, options.data)
+        baseline = checkpoint.load(EDSRBaseline, options.baseline) if options.baseline else None
+        scores = superres(pipe.edsr, options.data, baseline)
+        if baseline:
+            notes = checkpoint.notes(options.baseline)
+            scores |= {f"EDSR-baseline {key}": notes[key] for key in ("steps", "minutes")}
     report = Path(options.weights) / "report.json"
     whole = json.loads(report.read_text()) if report.exists() else {}
     command = f"python -m train.evaluate {options.what} --count {options.count} --segmenters {options.segmenters}"
+    if options.baseline:
+        command += f" --baseline {Path(options.baseline).name}"
     whole[options.what] = {"date": date.today().isoformat(), "command": command} | scores
     report.write_text(json.dumps(whole, indent=1) + "\n")
 
@@ -155,28 +167,36 @@ def _print_trees(scores: dict) -> None:
 # --- super-resolution --------------------------------------------------------------------------------------------------------------------
 
 
-def superres(model: EDSR, data: str) -> dict:
-    """x2 on DRIVE's test photographs at native size, from their bicubic halves: mean PSNR and SSIM, ours and bicubic."""
-    from train.edsr import read_pairs
+def superres(model: EDSR, data: str, baseline: EDSRBaseline | None = None) -> dict:
+    """x2 on DRIVE's test photographs at native size, from their bicubic halves: mean PSNR and SSIM of ours, EDSR-baseline and filters.
 
-    rows = []
-    masks = sorted((Path(data) / "test" / "mask").glob("*.gif"))
-    for (small, large), mask in zip(tqdm(read_pairs(data, "test"), desc="superres"), masks, strict=True):
-        fov = np.asarray(Image.open(mask).convert("L"))[: large.shape[1], : large.shape[2]] > 127
-        size = (large.shape[2], large.shape[1])
-        picture = Image.fromarray((small.permute(1, 2, 0).numpy() * 255).round().astype(np.uint8))
-        bicubic = np.asarray(picture.resize(size, Image.Resampling.BICUBIC)) / 255
-        with torch.inference_mode():
-            ours = (model.upscale(small[None])[0].permute(1, 2, 0).numpy() * 255).round() / 255
-        truth = large.permute(1, 2, 0).numpy().astype(np.float64)
-        row = {}
-        for name, image in (("bicubic", bicubic), ("ours", ours)):
-            row[f"{name} psnr"] = metrics.psnr(image, truth)
-            row[f"{name} psnr in the field of view"] = -10 * np.log10(np.square(image - truth)[fov].mean())
-            row[f"{name} ssim"] = metrics.ssim(image, truth)
-        rows.append(row)
-    scores = {key: float(np.mean([row[key] for row in rows])) for key in rows[0]}
-    scores["gain in dB"] = scores["ours psnr"] - scores["bicubic psnr"]
+    Then, under the name of each fault, the same from halves that have it; what is to come out has none.
+    """
+    networks = {"ours": model} | ({"EDSR-baseline": baseline.to(memory_format=torch.channels_last)} if baseline else {})
+    filters = {"bicubic": Image.Resampling.BICUBIC, "Lanczos": Image.Resampling.LANCZOS}
+    pairs, masks = read_pairs(data, "test"), sorted((Path(data) / "test" / "mask").glob("*.gif"))
+    fovs = [np.asarray(Image.open(mask).convert("L")) > 127 for mask in masks]
+    scores = {}
+    for fault, options in ({"": {}} | FAULTS).items():
+        rows = []
+        for i, ((small, large), fov) in enumerate(zip(tqdm(pairs, desc=fault or "clean"), fovs, strict=True)):
+            small = degrade(small, random.Random(i), **options)
+            picture = Image.fromarray((small.permute(1, 2, 0).numpy() * 255).round().astype(np.uint8))
+            images = {name: np.asarray(picture.resize(large.shape[:0:-1], kind)) / 255 for name, kind in filters.items()}
+            with torch.inference_mode():
+                for name, network in networks.items():
+                    images[name] = (network.upscale(small[None])[0].permute(1, 2, 0).numpy() * 255).round() / 255
+            truth = large.permute(1, 2, 0).numpy().astype(np.float64)
+            inside = fov[: large.shape[1], : large.shape[2]]
+            row = {}
+            for name, image in images.items():
+                row[f"{name} psnr"] = metrics.psnr(image, truth)
+                row[f"{name} psnr in the field of view"] = metrics.psnr(image[inside][None], truth[inside][None])
+                row[f"{name} ssim"] = metrics.ssim(image, truth)
+            rows.append(row)
+        means = {key: float(np.mean([row[key] for row in rows])) for key in rows[0]}
+        means["gain in dB"] = means["ours psnr"] - means["bicubic psnr"]
+        scores |= {fault: means} if fault else means
     print(json.dumps(scores, indent=1))
     return scores
 

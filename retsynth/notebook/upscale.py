@@ -11,7 +11,7 @@ from gradio.data_classes import FileData
 from PIL import Image
 from skimage.data import retina
 
-from retsynth.images import read_image, to_array, to_tensor
+from retsynth.images import read_image
 from retsynth.metrics import psnr, ssim
 from retsynth.notebook import asset, pipe
 from retsynth.notebook.cell import KEEP, PRIVATE, SMALL, Cell, Page, Run, endpoint, upload
@@ -25,7 +25,7 @@ the left, EDSR on the right. What no pixel holds it cannot know: it sharpens edg
 CODE = """\
 import numpy as np
 from PIL import Image
-from retsynth.images import read_image, to_array, to_tensor
+from retsynth.images import read_image
 from retsynth.metrics import psnr, ssim
 from retsynth.pipeline import Pipeline
 
@@ -34,7 +34,7 @@ picture = Image.fromarray(read_image('upload.png'))
 picture.thumbnail((1024, 1024))  # the page's limit
 [halve]reference = picture.crop((0, 0, picture.width // 2 * 2, picture.height // 2 * 2))
 [halve]picture = reference.resize((reference.width // 2, reference.height // 2), Image.Resampling.BICUBIC)
-large = to_array(pipe.upscale(to_tensor(np.asarray(picture))))
+large = pipe.upscale_array(np.asarray(picture))
 bicubic = np.asarray(picture.resize((picture.width * 2, picture.height * 2), Image.Resampling.BICUBIC))
 [halve]for image in (bicubic, large):
 [halve]    print(psnr(image, np.asarray(reference)), ssim(image, np.asarray(reference)))
@@ -47,7 +47,7 @@ def enlarge(run: Run, upload: str | None, halve: bool):
         raise ValueError("there is no image yet: upload one, or press 'Enlarge it' under a generated eye")
     picture, reference = _prepare(read_image(upload), halve)
     run.progress(0.1, desc=f"EDSR, {picture.width} x {picture.height} to {picture.width * 2} x {picture.height * 2}")
-    large = to_array(pipe().upscale(to_tensor(np.asarray(picture))))
+    large = pipe().upscale_array(np.asarray(picture))
     bicubic = np.asarray(picture.resize((picture.width * 2, picture.height * 2), Image.Resampling.BICUBIC))
     run.reads("upload.png", Path(upload).read_bytes())
     before, after = run.png("bicubic", bicubic), run.png("edsr", large, shown=True)
@@ -56,7 +56,7 @@ def enlarge(run: Run, upload: str | None, halve: bool):
 
 
 def upscale(image: str) -> np.ndarray:
-    return to_array(pipe().upscale(to_tensor(np.asarray(_prepare(read_image(image), False)[0]))))
+    return pipe().upscale_array(np.asarray(_prepare(read_image(image), False)[0]))
 
 
 def _prepare(image: np.ndarray, halve: bool) -> tuple[Image.Image, np.ndarray | None]:

@@ -5,7 +5,8 @@ import torch
 from torch import nn
 
 from train import bench
-from train.bench import EDSRBaseline, UNet256, count_flops, measure, peak_memory
+from train.bench import count_flops, measure, peak_memory
+from train.peers import EDSRBaseline, UNet256
 
 CPU = torch.device("cpu")
 
