@@ -23,6 +23,8 @@ from torch.optim import Optimizer
 from torchvision.utils import save_image
 from tqdm import tqdm
 
+from retsynth import checkpoint
+
 
 def parse(config_class: type, description: str | None = None):
     """A frozen config dataclass from the command line: one `--flag` a field; fields without a default are required."""
@@ -152,14 +154,17 @@ class Run:
         os.replace(partial, self.folder / "state.safetensors")
 
     def notes(self) -> dict:
-        """What to store with the weights: the steps and minutes behind them, and the options that are not the script's defaults."""
+        """What to store with the weights: the steps and minutes behind them, those of the weights started from included, and the options
+        that are not the script's defaults."""
         paths = ("data", "out", "vae", "prior", "start", "steps", "log_every", "save_every", "sample_every")
         changed = {
             field.name: getattr(self.config, field.name)
             for field in dataclasses.fields(self.config)
             if field.name not in paths and getattr(self.config, field.name) != field.default
         }
-        return {"steps": self.step + 1, "minutes": round(self.seconds / 60, 1), "processes": self.world, "options": changed}
+        before = checkpoint.notes(start) if (start := getattr(self.config, "start", "")) else {}
+        steps, minutes = self.step + 1 + before.get("steps", 0), self.seconds / 60 + before.get("minutes", 0)
+        return {"steps": steps, "minutes": round(minutes, 1), "processes": self.world, "options": changed}
 
 
 def _flatten_optimiser(optimiser: Optimizer) -> dict[str, Tensor]:

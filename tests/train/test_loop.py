@@ -7,6 +7,7 @@ from PIL import Image
 from torch import nn
 from torch.optim import Adam
 
+from retsynth import checkpoint
 from retsynth.edsr import EDSR, EDSRConfig
 from tests.networks import noise, seeded
 from train import loop
@@ -183,3 +184,16 @@ def test_what_is_kept_in_the_run_folder_belongs_to_its_sources(config, tmp_path)
     assert first.parent == run.folder and first != run.cache("bank", weights, size=256)
     weights.write_bytes(b"second")
     assert first != run.cache("bank", weights, size=512)
+
+
+def test_notes_count_what_came_before_the_start(config, tmp_path):
+    @dataclass(frozen=True)
+    class Warm(Config):
+        start: str = ""
+
+    before = tmp_path / "before.safetensors"
+    checkpoint.save(seeded(EDSR(TINY)), before, steps=40, minutes=2.5)
+    run = Run(Warm(data="", out=config.out, start=str(before)))
+    run.step, run.seconds = 9, 90
+    notes = run.notes()
+    assert (notes["steps"], notes["minutes"]) == (50, 4.0)
