@@ -246,7 +246,7 @@ def test_a_large_image_of_eight_bits_takes_little_more_memory_than_itself(tiny_p
     if (before := peak(1024)) is None:
         pytest.skip("this system does not tell a process's peak memory")
     # the large images take 13 and 50 MB; as floats they would take 50 and 201
-    assert peak(2048) - before < 100e6
+    assert peak(2048) - before < 150e6
 
 
 @pytest.mark.parametrize("image", [np.zeros((64, 64), np.uint8), np.zeros((64, 64, 3)), np.zeros((3, 64, 3), np.uint8)])
