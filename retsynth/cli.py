@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 WEIGHTS = Path(__file__).parents[1] / "weights"  # beside the package, in a checkout
 SEEDS = 2**32
-MAX_UPSCALE = 12_500_000  # pixels: a phone's 12 megapixels, 50 when twice as large, in about 2 GB of memory
+MAX_UPSCALE = 12_500_000  # pixels: a phone's 12 megapixels, 50 when twice as large, in about 1.3 GB of memory
 SUFFIXES = {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".bmp", ".gif", ".ppm", ".pgm", ".pbm", ".heic", ".avif"}
 
 

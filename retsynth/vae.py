@@ -30,7 +30,7 @@ class ResidualBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         h = self.conv1(F.silu(self.norm1(x)))
-        return x + self.conv2(F.silu(self.norm2(h)))
+        return self.conv2(F.silu(self.norm2(h))).add_(x)  # in place: one pass over memory less
 
 
 class ResidualVAE(nn.Module):

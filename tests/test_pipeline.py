@@ -12,6 +12,7 @@ from retsynth.edsr import EDSR, EDSRConfig
 from retsynth.images import to_array, to_tensor
 from retsynth.pipeline import Pipeline
 from tests.networks import noise, seeded, uniform
+from train.bench import peak_memory
 
 
 def same(a, b) -> bool:
@@ -236,6 +237,16 @@ def test_upscale_doubles_any_size(tiny_pipeline, height, width):
     large = tiny_pipeline.upscale(uniform(2, 3, height, width))
     assert large.shape == (2, 3, 2 * height, 2 * width)
     assert large.min() >= 0 and large.max() <= 1
+
+
+def test_a_large_image_of_eight_bits_takes_little_more_memory_than_itself(tiny_pipeline):
+    def peak(side: int) -> int | None:
+        return peak_memory(lambda: tiny_pipeline.upscale_array(np.zeros((side, side, 3), np.uint8)), torch.device("cpu"))
+
+    if (before := peak(1024)) is None:
+        pytest.skip("this system does not tell a process's peak memory")
+    # the large images take 13 and 50 MB; as floats they would take 50 and 201
+    assert peak(2048) - before < 150e6
 
 
 @pytest.mark.parametrize("image", [np.zeros((64, 64), np.uint8), np.zeros((64, 64, 3)), np.zeros((3, 64, 3), np.uint8)])
