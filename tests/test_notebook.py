@@ -19,7 +19,7 @@ import torch
 from PIL import Image
 
 from retsynth.notebook import cell as cells
-from retsynth.notebook import compare, generate, ipynb
+from retsynth.notebook import compare, generate, ipynb, pipe
 from retsynth.pipeline import CONTROLS
 
 ROOT = Path(__file__).parents[1]
@@ -171,6 +171,46 @@ def test_nothing_stays_on_disk_after_a_run(page, pictures, monkeypatch, tmp_path
     before = set(tmp_path.iterdir())
     assert run(page, "draw", given("draw", pictures))[0] == "done 1"
     assert set(tmp_path.iterdir()) == before
+
+
+@pytest.mark.parametrize("when", ["before", "within a stage"])
+def test_stop_ends_the_work_where_it_is(page, pictures, monkeypatch, tmp_path, when):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "runs"))
+    (tmp_path / "runs").mkdir()
+    cell, folders, passed = next(cell for cell in page.demo.cells if cell.name == "enlarge"), [], []
+    edsr = pipe().edsr
+    hooks = [edsr.tail[0].register_forward_pre_hook(lambda *_: passed.append("the last layer"))]
+    if when == "within a stage":
+        hooks.append(edsr.head.register_forward_hook(lambda *_: cells._stop(folders[0])))
+    steps = cell._run([], *given("enlarge", pictures).values(), progress=lambda *done, **text: None)
+    try:
+        folders.append(next(steps)[-1])
+        if when == "before":
+            cells._stop(folders[0])
+        assert list(steps) == [] and passed == []
+    finally:
+        for hook in hooks:
+            hook.remove()
+    assert list((tmp_path / "runs").iterdir()) == []
+    cells._stop(folders[0])  # too late, and no fault
+    cells._stop(None)
+    assert run(page, "enlarge", given("enlarge", pictures))[0] == "done 1", "the next run is not stopped"
+
+
+def test_stop_ends_a_tree_for_the_canvas(page):
+    ended = []
+
+    def tree(seed):
+        ended.append(cells._stop(folder))
+        return pipe().sample_vessels(pipe().noise(seed))
+
+    cell = next(cell for cell in page.demo.cells if cell.name == "draw")
+    acts: list = []
+    cell.aside(lambda act, *places, **options: acts.append(act), tree, [], None)
+    cell.events.pop()
+    steps = acts[0](7)
+    folder = next(steps)[-1]
+    assert list(steps) == [] and ended == [None]
 
 
 def test_pictures_say_that_they_are_synthetic(page, pictures):

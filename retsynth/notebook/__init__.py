@@ -1,9 +1,11 @@
 """The notebook page, one file a tab. The models load in a background thread while the page is already up."""
 
+import inspect
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextvars import ContextVar
 from pathlib import Path
 
 try:
@@ -12,6 +14,11 @@ except ImportError:
     spaces = None
 
 _loading: Future | None = None
+_sign: ContextVar[str | None] = ContextVar("sign", default=None)  # the file that tells the run of this context to stop
+
+
+class Stopped(Exception):
+    """The visitor pressed Stop."""
 
 
 def load(source: str | os.PathLike) -> None:
@@ -21,7 +28,9 @@ def load(source: str | os.PathLike) -> None:
     def from_pretrained():
         from retsynth.pipeline import Pipeline  # torch alone takes seconds to import
 
-        return Pipeline.from_pretrained(source)
+        pipeline = Pipeline.from_pretrained(source)
+        pipeline.before_each_layer(heed)
+        return pipeline
 
     _loading = ThreadPoolExecutor(1).submit(from_pretrained)
     if spaces:
@@ -41,6 +50,36 @@ def pipe():
 def gpu(function: Callable) -> Callable:
     """Ask ZeroGPU for a GPU while `function` runs; elsewhere the identity."""
     return spaces.GPU(duration=60)(function) if spaces else function
+
+
+def heed() -> None:
+    """Raise `Stopped` where the run that this belongs to was told to stop. Cheap enough to ask before each layer of a network."""
+    sign = _sign.get()
+    if sign and os.path.exists(sign):  # noqa: PTH110 - a Path would cost more than the question
+        raise Stopped
+
+
+def stoppable(handler: Callable) -> Callable:
+    """`handler` as a generator of what it returns or yields, with the path of a file before its own arguments: once the file is there, the
+    work ends with `Stopped`. A file, since on ZeroGPU the work is done in another process."""
+
+    def results(*values: object, **named: object) -> Iterator:
+        given = handler(*values, **named)
+        yield from given if inspect.isgenerator(given) else [given]
+
+    def watched(sign: str, *values: object, **named: object) -> Iterator:
+        given = results(*values, **named)
+        while True:
+            before = _sign.set(sign)  # for this step alone: the next one may run in another thread
+            try:
+                step = next(given)
+            except StopIteration:
+                return
+            finally:
+                _sign.reset(before)
+            yield step
+
+    return watched
 
 
 def asset(name: str) -> str:

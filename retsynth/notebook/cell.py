@@ -2,12 +2,11 @@
 
 import functools
 import html
-import inspect
 import logging
 import re
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -15,7 +14,7 @@ from tempfile import TemporaryDirectory
 import gradio as gr
 
 from retsynth.images import png_bytes
-from retsynth.notebook import gpu, ipynb, pipe
+from retsynth.notebook import Stopped, gpu, heed, ipynb, pipe, stoppable
 
 # A cell's state is one word and the number of its last run, "done 3": the style sheet reads it, so no script has to touch the page.
 GUTTER = """<span class="gutter" data-state="${value.split(' ')[0]}">In&nbsp;[${
@@ -93,6 +92,7 @@ class Run:
         return {path.name: path.read_bytes() for path in sorted((self.folder / kind).glob("*"))}
 
     def _write(self, kind: str, name: str, data: bytes) -> str:
+        heed()
         path = self.folder / kind / name
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(data)
@@ -106,6 +106,7 @@ class Cell:
         self.page, self.name, self.prose, self.code = page, name, prose, code.replace("{weights}", repr(page.weights))
         self.unfolded = unfolded  # whether the code is seen at once
         self.events: list = []
+        self.folder = gr.State(None, time_to_live=3600)  # of the visitor's run that goes on, where Stop leaves its sign
         page.cells.append(self)
 
     def __enter__(self) -> "Cell":
@@ -133,7 +134,7 @@ class Cell:
 
     def connect(self, handler: Callable, inputs: dict, outputs: list) -> None:
         """Run calls `handler(run, **inputs)` and puts what it returns, or yields as it goes, into `outputs`."""
-        self.handler, self.inputs, self.outputs = gpu(handler), inputs, outputs
+        self.handler, self.inputs, self.outputs = gpu(stoppable(handler)), inputs, outputs
         controls = list(inputs.values())
         self.source.value = fill(self.code, {name: control.value for name, control in inputs.items()})
         gr.on(
@@ -159,7 +160,7 @@ class Cell:
         event = trigger(
             self._run,
             [self.page.history, *self.inputs.values()],
-            [self.state, self.note, self.page.history, self.page.notebook, *self.outputs],
+            [self.state, self.note, self.page.history, self.page.notebook, *self.outputs, self.folder],
             show_progress_on=self.note,
             concurrency_id="model",
             concurrency_limit=1,
@@ -172,26 +173,33 @@ class Cell:
 
     def aside(self, trigger: Callable, handler: Callable, inputs: list, output) -> None:
         """Let `trigger` put `handler(*inputs)` into `output`, one of the cell's controls. A refusal is said in the cell."""
-        handler = gpu(handler)
+        handler = gpu(stoppable(handler))
 
-        def act(*values: object) -> list:
-            try:
-                return [gr.skip(), gr.skip(), handler(*values)]
-            except ValueError as error:
-                return ["error", _refusal(error), gr.skip()]
+        def act(*values: object) -> Iterator[list]:
+            with _folder() as folder:
+                yield [gr.skip()] * 3 + [folder]
+                try:
+                    for result in handler(_sign(folder), *values):
+                        yield [gr.skip(), gr.skip(), result, gr.skip()]
+                except Stopped:
+                    return
+                except ValueError as error:
+                    yield ["error", _refusal(error), gr.skip(), gr.skip()]
 
         options = {"concurrency_id": "model", "concurrency_limit": 1, "show_progress_on": self.note}
-        self.events.append(trigger(act, inputs, [self.state, self.note, output], **options, **PRIVATE))
+        self.events.append(trigger(act, inputs, [self.state, self.note, output, self.folder], **options, **PRIVATE))
 
     def _run(self, history: list, *values: object, progress=gr.Progress()) -> Iterator[list]:  # gradio finds it by its default
         number, began = (history[-1].number + 1 if history else 1), time.perf_counter()
         inputs, skip = dict(zip(self.inputs, values, strict=True)), [gr.skip()] * len(self.outputs)
-        with TemporaryDirectory(prefix="retsynth-") as folder:
+        with _folder() as folder:
+            yield [gr.skip()] * 4 + skip + [folder]
+            skip.append(gr.skip())
             run = Run(Path(folder), progress)
             try:
-                for results in _each(self.handler(run, **inputs)):
+                for results in self.handler(_sign(folder), run, **inputs):
                     results = results if isinstance(results, (list, tuple)) else [results]
-                    yield [gr.skip()] * 4 + list(results)
+                    yield [gr.skip()] * 4 + list(results) + [gr.skip()]
                 facts = [
                     f"{time.perf_counter() - began:.2f} s",
                     pipe().device.type.upper(),
@@ -205,6 +213,8 @@ class Cell:
                 history = [*(past for past in history if past.name != self.name), executed]
                 path = ipynb.write(Path(folder) / "retsynth.ipynb", history)
                 yield [gr.skip(), gr.skip(), history, gr.update(value=str(path), interactive=True), *skip]
+            except Stopped:
+                return  # what the run has given so far stays
             except (ValueError, gr.Error) as error:
                 yield ["error", _refusal(error), gr.skip(), gr.skip(), *skip]
             except Exception:
@@ -217,8 +227,19 @@ def _refusal(error: object) -> dict:
     return {"error": html.escape(text[:1].upper() + text[1:] + ("" if text.endswith((".", "?")) else "."))}
 
 
-def _each(results: object) -> Iterator:
-    yield from results if inspect.isgenerator(results) else [results]
+def _folder() -> TemporaryDirectory:
+    return TemporaryDirectory(prefix="retsynth-")
+
+
+def _sign(folder: str) -> str:
+    """The file that tells the run in `folder` to stop."""
+    return str(Path(folder) / "stop")
+
+
+def _stop(folder: str | None) -> None:
+    if folder:
+        with suppress(OSError):  # the run is over, and its folder gone
+            Path(_sign(folder)).touch()
 
 
 class Page:
@@ -237,6 +258,7 @@ class Page:
     def finish(self) -> None:
         """Connect what needs every cell: the Stop buttons, and the tool bar, which presses the buttons of the tab in view."""
         for cell in self.cells:
+            cell.stop.click(_stop, cell.folder, None, queue=False, show_progress="hidden", **PRIVATE)
             cell.stop.click(None, cell.state, cell.state, js=STOPPING, cancels=cell.events, show_progress="hidden", **PRIVATE)
         self.theme.click(None, js="() => document.body.classList.toggle('dark')", show_progress="hidden", **PRIVATE)
         for button, name in ((self.run_all, "run"), (self.stop_all, "stop"), (self.clear_all, "clear")):
