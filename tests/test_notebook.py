@@ -18,6 +18,7 @@ import pytest
 import torch
 from PIL import Image
 
+from retsynth.export import fingerprint
 from retsynth.notebook import cell as cells
 from retsynth.notebook import compare, generate, ipynb, pipe
 from retsynth.pipeline import CONTROLS
@@ -54,6 +55,7 @@ def given(name: str, pictures: dict) -> dict:
     drawing = "data:image/png;base64," + base64.b64encode(Path(pictures["map.png"]).read_bytes()).decode()
     return {
         "generate": {"seed": 11, "count": 2, "prior": "gaussian", "temperature": 0.9, "eye": "left", "style_seed": 5, "upscale": True},
+        "generate left": {"seed": 11, "count": 1, "prior": "flow", "temperature": 1, "eye": "left", "style_seed": None, "upscale": False},
         "between": {"seed": 3, "other": 4, "steps": 3},
         "draw": {"drawing": drawing, "style": 4, "photo": None, "seed": 2, **LOOK},
         "draw with a photograph": {"drawing": drawing, "style": 4, "photo": pictures["photo.png"], "seed": 2, **LOOK},
@@ -64,7 +66,7 @@ def given(name: str, pictures: dict) -> dict:
     }[name]
 
 
-CASES = ["generate", "between", "draw", "draw with a photograph", "enlarge", "enlarge halved", "compare", "compare maps"]
+CASES = ["generate", "generate left", "between", "draw", "draw with a photograph", "enlarge", "enlarge halved", "compare", "compare maps"]
 
 
 def run(page, name: str, values: dict, history: list | None = None) -> list:
@@ -213,13 +215,51 @@ def test_stop_ends_a_tree_for_the_canvas(page):
     assert list(steps) == [] and ended == [None]
 
 
-def test_pictures_say_that_they_are_synthetic(page, pictures):
-    cell = next(cell for cell in page.demo.cells if cell.name == "generate")
-    for given_back in cell._run([], *given("generate", pictures).values(), progress=lambda *done, **text: None):
-        if isinstance(given_back[4], dict) and given_back[4].get("value"):
-            for path, _ in given_back[4]["value"]:
+SAYS = {  # what the metadata of each cell's pictures says of how they came about
+    "generate": {"seed": "11", "prior": "gaussian", "temperature": "0.9", "eye": "left", "style_seed": "5"},
+    "between": {"seed": "3", "other": "4"},
+    "draw": {"seed": "2", "style_seed": "4", "brightness": "-0.5", "pigmentation": "-0.5"},
+    "draw with a photograph": {"style_seed": "a photograph's"},
+    "enlarge halved": {"halved": "True"},
+    "compare": {"shows": "SSIM map"},
+}
+
+
+@pytest.mark.parametrize("name", SAYS)
+def test_pictures_say_what_they_are_and_how_they_came_about(page, pictures, name, tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "runs"))
+    (tmp_path / "runs").mkdir()
+    cell, values = next(cell for cell in page.demo.cells if cell.name == name.split()[0]), given(name, pictures)
+    seen, expected = set(), {"weights": fingerprint(pipe()), "Software": "retsynth 0.1.0"} | SAYS[name]
+    for _ in cell._run([], *(values[control] for control in cell.inputs), progress=lambda *done, **text: None):
+        for path in (tmp_path / "runs").rglob("*"):
+            if path.suffix == ".png" and path.parent.name != "reads":
                 text = Image.open(path).text
-                assert "ot for diagnosis" in text["Comment"] and text["seed"] == "11"
+                assert "ot for diagnosis" in text["Comment"] and expected.items() <= text.items()
+                assert str(ROOT) not in str(text) and str(tmp_path) not in str(text), "no path of the server's"
+                seen.add(path)
+            if path.suffix == ".webp":
+                says = Image.open(path).getexif()[270]
+                assert "ot for diagnosis" in says and "other 4" in says and fingerprint(pipe()) in says
+    assert seen
+
+
+def test_endpoints_give_files_that_say_what_they_are(page, pictures, tmp_path):
+    calls = {block.api_name: block for block in page.demo.fns.values() if block.api_visibility == "public"}
+    expected = {
+        "generate": ((7, "flow", 3), {"seed": "7", "prior": "flow", "style_seed": "3"}),
+        "translate": ((pictures["map.png"], 3, 9), {"seed": "9", "style_seed": "3"}),
+        "upscale": ((pictures["photo.png"],), {"method": "EDSR"}),
+        "compare": ((pictures["photo.png"], pictures["other.jpg"]), {"shows": "SSIM map"}),
+    }
+    assert set(calls) == set(expected)
+    for name, (values, says) in expected.items():
+        results = calls[name].fn(*values)
+        files = [result for result in (results if isinstance(results, list) else [results]) if isinstance(result, str)]
+        assert len(files) == (2 if name == "generate" else 1)
+        for file in files:
+            text = Image.open(file).text
+            assert {"weights": fingerprint(pipe()), **says}.items() <= text.items() and "ot for diagnosis" in text["Comment"], name
 
 
 def test_fill_puts_in_values_and_keeps_the_lines_that_apply():

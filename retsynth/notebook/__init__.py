@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextvars import ContextVar
+from functools import lru_cache
 from pathlib import Path
 
 try:
@@ -45,6 +46,18 @@ def pipe():
     if error := _loading.exception():  # it names the server's folders, which are not the visitor's business
         raise ValueError("the models could not be loaded: the server's log says why") from error
     return _loading.result()
+
+
+def weights() -> str:
+    """The fingerprint of the weights that are loaded, for the metadata of each picture."""
+    return _fingerprint(pipe())
+
+
+@lru_cache(1)
+def _fingerprint(pipeline) -> str:
+    from retsynth.export import fingerprint
+
+    return fingerprint(pipeline)
 
 
 def gpu(function: Callable) -> Callable:

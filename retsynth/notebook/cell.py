@@ -12,9 +12,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import gradio as gr
+from gradio.processing_utils import save_bytes_to_cache
 
 from retsynth.images import png_bytes
-from retsynth.notebook import Stopped, gpu, heed, ipynb, pipe, stoppable
+from retsynth.notebook import Stopped, gpu, heed, ipynb, pipe, stoppable, weights
 
 # A cell's state is one word and the number of its last run, "done 3": the style sheet reads it, so no script has to touch the page.
 GUTTER = """<span class="gutter" data-state="${value.split(' ')[0]}">In&nbsp;[${
@@ -62,6 +63,11 @@ def fill(code: str, values: dict) -> str:
     return re.sub(r"\{(\w+)\}", lambda name: repr(values[name[1]]), "\n".join(lines))
 
 
+def png(image, **metadata: object) -> bytes:
+    """A PNG file of `image` that says how it came about: synthetic, the version, `metadata`, and the fingerprint of the weights."""
+    return png_bytes(image, **metadata, weights=weights())
+
+
 @dataclass(frozen=True)
 class Run:
     """What a handler may use while its cell runs. All it leaves lies in `folder`, which is gone once the page has its copies."""
@@ -74,14 +80,14 @@ class Run:
 
         `shown`: put it under the cell's code in the visitor's notebook file as well.
         """
-        data = png_bytes(image, **metadata)
+        data = png(image, **metadata)
         if shown:
             self._write("shown", f"{name}.png", data)
         return self._write("png", f"{name}.png", data)
 
-    def show(self, image) -> None:
+    def show(self, image, **metadata: object) -> None:
         """Put `image` under the cell's code in the visitor's notebook file."""
-        self._write("shown", f"{time.monotonic_ns()}.png", png_bytes(image))
+        self._write("shown", f"{time.monotonic_ns()}.png", png(image, **metadata))
 
     def reads(self, name: str, data: bytes) -> None:
         """Carry `data`, the file `name` that the cell's code reads, in the visitor's notebook file."""
@@ -265,17 +271,22 @@ class Page:
             button.click(None, js=f"() => retsynth.press('{name}')", show_progress="hidden", **PRIVATE)
 
 
-def endpoint(function: Callable, inputs: list, outputs: list, description: str) -> None:
-    """Offer `function` to programs under its own name. What it refuses with a ValueError, the caller gets as one sentence."""
+def endpoint(function: Callable, inputs: list, outputs: list) -> None:
+    """Offer `function` to programs under its own name, with its docstring. The PNG files that it returns as bytes reach the caller as they
+    are, metadata and all; what it refuses with a ValueError, the caller gets as one sentence."""
     on_gpu = gpu(function)
 
-    @functools.wraps(function)  # programs see its parameters' names
-    def call(*values: object):
+    @functools.wraps(function)  # programs see its parameters' names and its docstring
+    def call(*values: object) -> list:
         try:
-            return on_gpu(*values)
+            results = on_gpu(*values)
         except ValueError as error:
             raise gr.Error(str(error), print_exception=False) from error
+        results = results if isinstance(results, tuple) else (results,)
+        given = [
+            save_bytes_to_cache(result, f"{output.label}.png", output.GRADIO_CACHE) if isinstance(result, bytes) else result
+            for result, output in zip(results, outputs, strict=True)
+        ]
+        return given if len(given) > 1 else given[0]
 
-    gr.Button(visible=False).click(
-        call, inputs, outputs, api_name=function.__name__, api_description=description, concurrency_id="model", concurrency_limit=1
-    )
+    gr.Button(visible=False).click(call, inputs, outputs, api_name=function.__name__, concurrency_id="model", concurrency_limit=1)

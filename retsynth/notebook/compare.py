@@ -15,7 +15,7 @@ from skimage.data import retina
 
 from retsynth.images import read_fundus, read_mask, to_array
 from retsynth.metrics import morphometry, psnr, ssim, ssim_map
-from retsynth.notebook.cell import PICTURES, PRIVATE, SMALL, Cell, Page, Run, endpoint, upload
+from retsynth.notebook.cell import PICTURES, PRIVATE, SMALL, Cell, Page, Run, endpoint, png, upload
 
 PROSE = """## How alike, and what that means
 **SSIM** (Wang et al. 2004) compares two images window by window. Read it with its baselines: beside a vessel map, a *blank* one scores
@@ -64,9 +64,9 @@ def measure(run: Run, vessels: int, reference: str | None, candidates: list | No
     maps = []
     for i, (image, (value, local)) in enumerate(zip(images, scores, strict=True), start=1):
         run.reads(f"candidate-{i}.png", files[i - 1])
-        maps.append((run.png(f"ssim-{i}", heat(local)), f"candidate {i}: SSIM {value:.3f}, {psnr(image, wanted):.1f} dB"))
+        shown = run.png(f"ssim-{i}", heat(local), shown=i == 1, **_notes(value))
+        maps.append((shown, f"candidate {i}: SSIM {value:.3f}, {psnr(image, wanted):.1f} dB"))
     run.reads("reference.png", source)
-    run.show(heat(scores[0][1]))
     plot = strip({"candidates": [value for value, _ in scores], **baselines(vessels, wanted)}, vessels)
     return maps, plot, _trees(wanted, images) if vessels else ""
 
@@ -76,10 +76,25 @@ def named(files: list[str]) -> list[tuple[str, str]]:
     return [(file, f"candidate {i}") for i, file in enumerate(files, start=1)]
 
 
-def compare(reference: str, image: str) -> tuple[float, float, np.ndarray]:
+def compare(reference: str, image: str) -> tuple[float, float, bytes]:
+    """Measure how alike two retinal fundus images are: SSIM, PSNR, and a map of where SSIM is low.
+
+    Args:
+        reference: the fundus image to compare with, any size.
+        image: the fundus image to judge, any size.
+
+    Returns:
+        SSIM, up to 1, which means equal
+        PSNR in dB
+        the map of SSIM, 512 x 512 px, dark where the images differ
+    """
     a, b = read_fundus(image), read_fundus(reference)
     value, where = ssim_map(a, b)
-    return value, psnr(a, b), heat(where)
+    return value, psnr(a, b), png(heat(where), **_notes(value))
+
+
+def _notes(value: float) -> dict[str, object]:
+    return {"shows": "SSIM map", "ssim": round(value, 4)}
 
 
 def heat(values: np.ndarray) -> np.ndarray:
@@ -190,5 +205,5 @@ def tab(page: Page) -> SimpleNamespace:
     candidates.upload(lambda given: named([file for file, _ in given or []]), candidates, candidates, **quick)
     with gr.Row(visible=False):
         results = [gr.Number(label="ssim"), gr.Number(label="psnr"), gr.Image(format="png", label="ssim_map")]
-        endpoint(compare, [upload("reference"), upload("image")], results, "SSIM, PSNR in dB and the SSIM map of two fundus images.")
+        endpoint(compare, [upload("reference"), upload("image")], results)
     return SimpleNamespace(cell=cell, vessels=vessels, reference=reference, candidates=candidates, take=take)

@@ -6,11 +6,12 @@ from types import SimpleNamespace
 
 import gradio as gr
 import numpy as np
-from PIL import Image
+from PIL import ExifTags, Image
 
-from retsynth.images import overlay, read_image, to_array
-from retsynth.notebook import pipe
-from retsynth.notebook.cell import PICTURES, PRIVATE, SHOWN, SMALL, Cell, Page, Run, endpoint
+from retsynth import __version__
+from retsynth.images import COMMENT, overlay, read_image, to_array
+from retsynth.notebook import pipe, weights
+from retsynth.notebook.cell import PICTURES, PRIVATE, SHOWN, SMALL, Cell, Page, Run, endpoint, png
 
 PAIRS = """## A seed becomes an eye
 A residual **variational autoencoder** with a learned flow prior draws a vessel tree, a **deconvolution denoiser** makes it crisp, and
@@ -50,10 +51,10 @@ SYNTHETIC = "Synthetic images, not for diagnosis. Each downloaded PNG says so in
 
 def pairs(run: Run, seed: int, count: int, prior: str, temperature: float, eye: str, style_seed: int | None, upscale: bool):
     """One eye after another, so that Stop works between them: yields the gallery so far and, at the end, the archive."""
-    gallery, options = [], {"prior": prior, "temperature": temperature, "style_seed": style_seed, "upscale": upscale}
+    gallery, options = [], {"prior": prior, "temperature": temperature, "eye": eye, "style_seed": style_seed}
     for i in range(count):
         done = _share(run, i, count)
-        gallery += _eye(run, pipe()(seed, first=i, progress=done, **options), count)
+        gallery += _eye(run, pipe()(seed, first=i, progress=done, upscale=upscale, **options), count, options)
         yield gr.update(value=gallery, columns=4 if upscale else 3), gr.skip()
     yield gr.skip(), gr.update(value=_archive(run), interactive=True)
 
@@ -66,13 +67,30 @@ def way(run: Run, seed: int, other: int, steps: int):
         frames.append(_between(seed, other, t))
         strip.append((run.png(f"t={t:.2f}", frames[-1], seed=seed, other=other, t=round(t, 4)), f"{t:.2f}"))
         yield strip, gr.skip()
-    run.show(np.hstack([to_array(frame) for frame in frames]))
-    yield gr.skip(), _animation(run.folder / "between.webp", [to_array(frame) for frame in frames])
+    run.show(np.hstack([to_array(frame) for frame in frames]), seed=seed, other=other, steps=steps)
+    yield gr.skip(), _animation(run.folder / "between.webp", [to_array(frame) for frame in frames], seed=seed, other=other, steps=steps)
 
 
-def generate(seed: int, prior: str, style_seed: int) -> tuple[np.ndarray, np.ndarray]:
-    sample = pipe()(seed, prior=prior, style_seed=style_seed if style_seed >= 0 else None)
-    return to_array(sample.annotation), to_array(sample.large)
+def generate(seed: int, prior: str, style_seed: int) -> tuple[bytes, bytes]:
+    """Make a synthetic eye from a seed: a vessel map and the retinal fundus image painted from it. Not for diagnosis.
+
+    Args:
+        seed: a whole number from 0 to 4294967295; the same seed gives the same eye.
+        prior: "flow" for connected trees, "gaussian" for the baseline of the paper.
+        style_seed: the seed of the appearance; below 0 the appearance is the seed's own.
+
+    Returns:
+        the vessel map, 512 x 512 px, white vessels on black
+        the fundus image, 1024 x 1024 px
+    """
+    look = style_seed if style_seed >= 0 else None
+    sample, notes = pipe()(seed, prior=prior, style_seed=look), _notes(seed=seed, prior=prior, style_seed=look)
+    return png(sample.annotation, **notes), png(sample.large, **notes)
+
+
+def _notes(style_seed: int | None, **options: object) -> dict[str, object]:
+    """Parameters as the metadata of pictures has them, here and from the command line."""
+    return {**options, "style_seed": "own" if style_seed is None else style_seed}
 
 
 def _between(seed: int, other: int, t: float):
@@ -81,12 +99,12 @@ def _between(seed: int, other: int, t: float):
     return pipe().translate(pipe().annotate(pipe().denoise(pipe().sample_vessels(z))), style=style, seed=seed)
 
 
-def _eye(run: Run, sample, count: int) -> list[tuple[str, str]]:
+def _eye(run: Run, sample, count: int, options: dict) -> list[tuple[str, str]]:
     """The pictures of one sample, written and captioned."""
-    notes, blend = {"seed": sample.seed, "index": sample.first}, overlay(sample.fundus, sample.annotation)
+    notes, blend = _notes(seed=sample.seed, index=sample.first, **options), overlay(sample.fundus, sample.annotation)
     pictures = {"vessels": sample.annotation, "fundus": sample.fundus, "overlay": blend, "large": sample.large}
     if sample.first == 0:
-        run.show(blend)
+        run.show(blend, **notes)
     number = f" {sample.first}" if count > 1 else ""
     written = {kind: run.png(f"{sample.first:04d}_{kind}", image, **notes) for kind, image in pictures.items() if image is not None}
     return [(path, CAPTIONS[kind] + number) for kind, path in written.items()]
@@ -110,9 +128,13 @@ def _archive(run: Run) -> str:
     return str(path)
 
 
-def _animation(path: Path, frames: list[np.ndarray]) -> str:
-    there = [Image.fromarray(frame).resize((384, 384)) for frame in frames]
-    there[0].save(path, save_all=True, append_images=there[1:] + there[-2:0:-1], duration=220, loop=0, quality=85)
+def _animation(path: Path, frames: list[np.ndarray], **metadata: object) -> str:
+    """There and back again. WebP knows no text chunks: what a PNG would say of itself stands in the Exif fields."""
+    there, exif = [Image.fromarray(frame).resize((384, 384)) for frame in frames], Image.Exif()
+    notes = {**metadata, "weights": weights()}
+    exif[ExifTags.Base.ImageDescription] = "; ".join([COMMENT, *(f"{name} {value}" for name, value in notes.items())])
+    exif[ExifTags.Base.Software] = f"retsynth {__version__}"
+    there[0].save(path, save_all=True, append_images=there[1:] + there[-2:0:-1], duration=220, loop=0, quality=85, exif=exif)
     return str(path)
 
 
@@ -156,7 +178,6 @@ def tab(page: Page, examples: Path) -> SimpleNamespace:
             generate,
             [gr.Number(7, label="seed", precision=0), gr.Radio(["flow", "gaussian"], value="flow", label="prior"), style],
             [gr.Image(format="png", label="vessels"), gr.Image(format="png", label="fundus")],
-            "A seed to a vessel map (512 px, binary) and its fundus image (1024 px); a style_seed below 0 leaves the look to the seed.",
         )
     return SimpleNamespace(cell=cell, seed=seed, gallery=gallery, chosen=chosen, edit=edit, enlarge=enlarge, compare=compare)
 

@@ -451,6 +451,8 @@ def test_the_actions_answer_programs(server, tmp_path, vessel_tree, tiny_pipelin
     painted = client.predict(handle_file(tmp_path / "map.png"), 3, 0, api_name="/translate")
     expected = to_array(tiny_pipeline.translate(read_mask(tmp_path / "map.png"), style=3, seed=0))
     assert np.array_equal(np.asarray(Image.open(painted).convert("RGB")), expected)
+    assert all(Image.open(file).text["Comment"] == "Synthetic image. Not for diagnosis." for file in (vessels, fundus, painted))
+    assert Image.open(painted).text["style_seed"] == "3"
     with pytest.raises(Exception, match="seed"):
         client.predict(seed=-1, api_name="/generate")
     info = json.load(urllib.request.urlopen(f"{server}/gradio_api/info"))
