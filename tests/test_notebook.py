@@ -57,6 +57,7 @@ def given(name: str, pictures: dict) -> dict:
         "generate": {"seed": 11, "count": 2, "prior": "gaussian", "temperature": 0.9, "eye": "left", "style_seed": 5, "upscale": True},
         "generate left": {"seed": 11, "count": 1, "prior": "flow", "temperature": 1, "eye": "left", "style_seed": None, "upscale": False},
         "between": {"seed": 3, "other": 4, "steps": 3},
+        "vary": {"seed": 3, "strength": 0.4, "count": 2, "first": 5},
         "draw": {"drawing": drawing, "style": 4, "photo": None, "seed": 2, **LOOK},
         "draw with a photograph": {"drawing": drawing, "style": 4, "photo": pictures["photo.png"], "seed": 2, **LOOK},
         "enlarge": {"upload": pictures["photo.png"], "halve": False},
@@ -66,7 +67,18 @@ def given(name: str, pictures: dict) -> dict:
     }[name]
 
 
-CASES = ["generate", "generate left", "between", "draw", "draw with a photograph", "enlarge", "enlarge halved", "compare", "compare maps"]
+CASES = [
+    "generate",
+    "generate left",
+    "between",
+    "vary",
+    "draw",
+    "draw with a photograph",
+    "enlarge",
+    "enlarge halved",
+    "compare",
+    "compare maps",
+]
 
 
 def run(page, name: str, values: dict, history: list | None = None) -> list:
@@ -112,6 +124,14 @@ def test_the_code_of_a_cell_gives_the_same_pixels(page, pictures, name, tiny_wei
         assert np.array_equal(np.asarray(shown), np.asarray(Image.open(io.BytesIO(executed.shown[0]))))
 
 
+def test_variations_of_strength_0_are_the_tree_itself(page):
+    steps = lambda strength: run(page, "vary", {"seed": 3, "strength": strength, "count": 2, "first": 1})[2][-1].shown[0]  # noqa: E731
+    none, some = (np.asarray(Image.open(io.BytesIO(steps(strength)))) for strength in (0, 0.8))
+    assert np.array_equal(none[:, :512], none[:, 512:1024]) and np.array_equal(none[:, :512], none[:, 1024:])
+    assert np.array_equal(some[:, :512], none[:, :512]), "the first is the tree as it was"
+    assert not np.array_equal(some[:, 512:1024], some[:, 1024:]) and not np.array_equal(some[:, 512:1024], some[:, :512])
+
+
 def test_the_notebook_file_is_valid_and_runs(page, pictures, tiny_weights, tmp_path):
     history: list = []
     for name in ("generate", "draw with a photograph", "enlarge halved", "compare"):
@@ -143,6 +163,9 @@ def test_runs_are_numbered_and_the_file_holds_the_last_run_of_each_cell(page, pi
     [
         ("generate", {"seed": -1}, "seed"),
         ("generate", {"seed": None}, "seed"),
+        ("vary", {"seed": None}, "seed"),
+        ("vary", {"first": None}, "first variation"),
+        ("vary", {"strength": 2}, "between 0 and 1, got 2"),
         ("draw", {"drawing": ""}, "blank"),
         ("draw", {"drawing": "data:image/png;base64,AAAA"}, "image"),
         ("enlarge", {"upload": None}, "upload one"),
@@ -218,6 +241,7 @@ def test_stop_ends_a_tree_for_the_canvas(page):
 SAYS = {  # what the metadata of each cell's pictures says of how they came about
     "generate": {"seed": "11", "prior": "gaussian", "temperature": "0.9", "eye": "left", "style_seed": "5"},
     "between": {"seed": "3", "other": "4"},
+    "vary": {"seed": "3"},
     "draw": {"seed": "2", "style_seed": "4", "brightness": "-0.5", "pigmentation": "-0.5"},
     "draw with a photograph": {"style_seed": "a photograph's"},
     "enlarge halved": {"halved": "True"},
@@ -248,6 +272,7 @@ def test_endpoints_give_files_that_say_what_they_are(page, pictures, tmp_path):
     calls = {block.api_name: block for block in page.demo.fns.values() if block.api_visibility == "public"}
     expected = {
         "generate": ((7, "flow", 3), {"seed": "7", "prior": "flow", "style_seed": "3"}),
+        "vary": ((7, 0.5, 2), {"seed": "7", "strength": "0.5", "variation": "2"}),
         "translate": ((pictures["map.png"], 3, 9), {"seed": "9", "style_seed": "3"}),
         "upscale": ((pictures["photo.png"],), {"method": "EDSR"}),
         "compare": ((pictures["photo.png"], pictures["other.jpg"]), {"shows": "SSIM map"}),
@@ -256,7 +281,7 @@ def test_endpoints_give_files_that_say_what_they_are(page, pictures, tmp_path):
     for name, (values, says) in expected.items():
         results = calls[name].fn(*values)
         files = [result for result in (results if isinstance(results, list) else [results]) if isinstance(result, str)]
-        assert len(files) == (2 if name == "generate" else 1)
+        assert len(files) == (2 if name in ("generate", "vary") else 1)
         for file in files:
             text = Image.open(file).text
             assert {"weights": fingerprint(pipe()), **says}.items() <= text.items() and "ot for diagnosis" in text["Comment"], name
@@ -299,7 +324,7 @@ def test_the_baselines_come_from_the_report(monkeypatch, vessel_tree):
 
 def test_only_the_public_actions_are_offered_to_programs(page):
     named = page.demo.get_api_info()["named_endpoints"]
-    assert set(named) == {"/generate", "/translate", "/upscale", "/compare"}
+    assert set(named) == {"/generate", "/vary", "/translate", "/upscale", "/compare"}
     assert all(endpoint["description"] for endpoint in named.values())
     assert [p["parameter_name"] for p in named["/generate"]["parameters"]] == ["seed", "prior", "style_seed"]
 

@@ -1,4 +1,4 @@
-"""Generate: from a seed to vessel maps and their fundus images, and the way from one seed to another."""
+"""Generate: from a seed to vessel maps and their fundus images, the way from one seed to another, and variations of one tree."""
 
 import zipfile
 from pathlib import Path
@@ -44,6 +44,24 @@ for t in np.linspace(0, 1, {steps}):
     frames.append(pipe.translate(vessels, style=style, seed={seed}))
 Image.fromarray(np.hstack([to_array(frame) for frame in frames]))"""
 
+NEAR = """## Variations of one tree
+Mixing fresh noise into a seed's own, so that the sum stays standard normal, gives near relatives of its tree: at strength 0 the tree itself,
+at 1 strangers. The first picture is the tree as it was."""
+
+NEAR_CODE = """\
+import numpy as np
+from PIL import Image
+from retsynth.images import to_array
+from retsynth.pipeline import Pipeline
+
+pipe = Pipeline.from_pretrained({weights})
+z = pipe.noise({seed})
+frames = []
+for noise in [z] + [pipe.vary(z, {strength}, seed={first} + i) for i in range({count})]:
+    vessels = pipe.annotate(pipe.denoise(pipe.sample_vessels(noise)))
+    frames.append(pipe.translate(vessels, style=pipe.style({seed}), seed={seed}))
+Image.fromarray(np.hstack([to_array(frame) for frame in frames]))"""
+
 RANDOM_SEED = "() => Math.floor(Math.random() * 2 ** 32)"
 CAPTIONS = {"vessels": "vessel map", "fundus": "fundus", "overlay": "both", "large": "fundus, 1024 px"}
 SYNTHETIC = "Synthetic images, not for diagnosis. Each downloaded PNG says so in its metadata, with the seed."
@@ -71,6 +89,39 @@ def way(run: Run, seed: int, other: int, steps: int):
     yield gr.skip(), _animation(run.folder / "between.webp", [to_array(frame) for frame in frames], seed=seed, other=other, steps=steps)
 
 
+def near(run: Run, seed: int, strength: float, count: int, first: int | None):
+    """The eye of a seed and variations of its tree, one after another."""
+    if first is None:
+        raise ValueError("the first variation has no number: give a whole number from 0 on")
+    frames, strip = [], []
+    for i in range(count + 1):
+        name = f"variation {first + i - 1}" if i else f"seed {seed}"
+        run.progress(i / (count + 1), desc=name)
+        z = pipe().noise(seed)
+        frames.append(_painted(pipe().vary(z, strength, seed=first + i - 1) if i else z, pipe().style(seed), seed)[1])
+        notes = {"seed": seed, "strength": strength, "variation": first + i - 1} if i else {"seed": seed}
+        strip.append((run.png(f"{i:02d}", frames[-1], **notes), name))
+        yield strip
+    run.show(np.hstack([to_array(frame) for frame in frames]), seed=seed, strength=strength, variation=f"{first} to {first + count - 1}")
+
+
+def vary(seed: int, strength: float, variation: int) -> tuple[bytes, bytes]:
+    """Make a variation of a synthetic eye: its vessel tree changed a little or much, its appearance kept. Not for diagnosis.
+
+    Args:
+        seed: the seed of the eye to vary, a whole number from 0 to 4294967295.
+        strength: from 0, which gives the eye itself, to 1, which gives another tree.
+        variation: the number of the variation, a whole number from 0 on.
+
+    Returns:
+        the vessel map, 512 x 512 px, white vessels on black
+        the fundus image, 512 x 512 px
+    """
+    vessels, fundus = _painted(pipe().vary(pipe().noise(seed), strength, seed=variation), pipe().style(seed), seed)
+    notes = {"seed": seed, "strength": strength, "variation": variation}
+    return png(vessels, **notes), png(fundus, **notes)
+
+
 def generate(seed: int, prior: str, style_seed: int) -> tuple[bytes, bytes]:
     """Make a synthetic eye from a seed: a vessel map and the retinal fundus image painted from it. Not for diagnosis.
 
@@ -95,8 +146,13 @@ def _notes(style_seed: int | None, **options: object) -> dict[str, object]:
 
 def _between(seed: int, other: int, t: float):
     z = pipe().interpolate(pipe().noise(seed), pipe().noise(other), t)
-    style = (1 - t) * pipe().style(seed) + t * pipe().style(other)
-    return pipe().translate(pipe().annotate(pipe().denoise(pipe().sample_vessels(z))), style=style, seed=seed)
+    return _painted(z, (1 - t) * pipe().style(seed) + t * pipe().style(other), seed)[1]
+
+
+def _painted(z, style, seed: int) -> tuple:
+    """From noise to a vessel map, (1, 1, 512, 512), and its fundus image, (1, 3, 512, 512)."""
+    vessels = pipe().annotate(pipe().denoise(pipe().sample_vessels(z)))
+    return vessels, pipe().translate(vessels, style=style, seed=seed)
 
 
 def _eye(run: Run, sample, count: int, options: dict) -> list[tuple[str, str]]:
@@ -171,7 +227,8 @@ def tab(page: Page, examples: Path) -> SimpleNamespace:
     cell.connect(pairs, {**shape, "style_seed": style_seed, "upscale": upscale}, [gallery, archive])
     cell.bind(dice.click(None, None, seed, js=RANDOM_SEED, show_progress="hidden", **PRIVATE).then)
     chosen = gr.State(0)
-    _between_tab(page)
+    _between_cell(page)
+    _near_cell(page)
     with gr.Row(visible=False):
         style = gr.Number(-1, label="style_seed", precision=0)
         endpoint(
@@ -179,10 +236,15 @@ def tab(page: Page, examples: Path) -> SimpleNamespace:
             [gr.Number(7, label="seed", precision=0), gr.Radio(["flow", "gaussian"], value="flow", label="prior"), style],
             [gr.Image(format="png", label="vessels"), gr.Image(format="png", label="fundus")],
         )
+        endpoint(
+            vary,
+            [gr.Number(7, label="seed", precision=0), gr.Number(0.3, label="strength"), gr.Number(1, label="variation", precision=0)],
+            [gr.Image(format="png", label="vessels"), gr.Image(format="png", label="fundus")],
+        )
     return SimpleNamespace(cell=cell, seed=seed, gallery=gallery, chosen=chosen, edit=edit, enlarge=enlarge, compare=compare)
 
 
-def _between_tab(page: Page) -> None:
+def _between_cell(page: Page) -> None:
     with Cell(page, "between", WAY, WAY_CODE) as cell:
         with gr.Row(elem_classes="controls"):
             seed = gr.Number(7, label="From seed", precision=0, min_width=130)
@@ -193,3 +255,15 @@ def _between_tab(page: Page) -> None:
             alt = "Animation from the first eye to the second and back"
             film = gr.Image(format="webp", height=320, elem_classes="film until-run", alt_text=alt, **SHOWN)
     cell.connect(way, {"seed": seed, "other": other, "steps": steps}, [strip, film])
+
+
+def _near_cell(page: Page) -> None:
+    with Cell(page, "vary", NEAR, NEAR_CODE) as cell:
+        with gr.Row(elem_classes="controls"):
+            seed = gr.Number(7, label="Of seed", precision=0, min_width=130)
+            strength = gr.Slider(0, 1, 0.3, step=0.05, label="Strength", min_width=160)
+            count = gr.Slider(1, 8, 3, step=1, label="Variations", min_width=160)
+            first = gr.Number(1, label="First variation", precision=0, min_width=130)
+        with cell.output():
+            strip = gr.Gallery(label="Variations", columns=4, elem_classes="pictures until-run", **PICTURES)
+    cell.connect(near, {"seed": seed, "strength": strength, "count": count, "first": first}, [strip])
