@@ -24,7 +24,7 @@ pipe = Pipeline.from_pretrained({weights})
 mask = read_mask('vessels.png')  # the drawing: (1, 1, 512, 512) of 0 and 1
 [photo]style = pipe.encode_style(read_fundus('photograph.png'))
 [!photo]style = pipe.style({style})
-style = pipe.adjust(style, brightness={brightness}, pigmentation={pigmentation})
+style = pipe.adjust(style, {controls})
 fundus = pipe.translate(mask, style=style, seed={seed})
 Image.fromarray(to_array(fundus))""".replace("{controls}", ", ".join(f"{name}={{{name}}}" for name in CONTROLS))
 
@@ -96,7 +96,7 @@ def tab(page: Page) -> SimpleNamespace:
             with gr.Row(elem_classes="controls"):
                 style = gr.Slider(0, 999, 7, step=1, label="Appearance seed", min_width=150)
                 seed = gr.Slider(0, 999, 0, step=1, label="Grain seed", min_width=150)
-            with gr.Row(elem_classes="controls"):
+            with gr.Row(elem_classes="controls looks"):
                 controls = {name: gr.Slider(-2, 2, 0, step=0.1, label=name.capitalize(), min_width=110) for name in CONTROLS}
             with gr.Accordion("Take the appearance of a photograph", open=False):
                 photo = upload("Photograph", show_label=False, height=180)
