@@ -4,9 +4,9 @@ import inspect
 import logging
 import os
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextvars import ContextVar
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 
 try:
@@ -15,6 +15,7 @@ except ImportError:
     spaces = None
 
 _loading: Future | None = None
+_source: str | os.PathLike | None = None
 _sign: ContextVar[str | None] = ContextVar("sign", default=None)  # the file that tells the run of this context to stop
 
 
@@ -24,7 +25,8 @@ class Stopped(Exception):
 
 def load(source: str | os.PathLike) -> None:
     """Start to load the models in `source`, a folder or a Hub repository, without waiting for them."""
-    global _loading
+    global _loading, _source
+    _source = source
 
     def from_pretrained():
         from retsynth.pipeline import Pipeline  # torch alone takes seconds to import
@@ -43,9 +45,31 @@ def pipe():
     """The one `Pipeline` all visitors share; waits until it is loaded, raises ValueError where that failed."""
     if _loading is None:
         raise ValueError("no models are loaded")
+    while wait((_loading,), timeout=0.2).not_done:
+        heed()
     if error := _loading.exception():  # it names the server's folders, which are not the visitor's business
         raise ValueError("the models could not be loaded: the server's log says why") from error
     return _loading.result()
+
+
+def beside(name: str) -> Path | None:
+    """The file `name` that lies with the weights in use, in their folder or Hub repository; None where it does not."""
+    return _located(_source, name) if _source is not None else None
+
+
+@cache
+def _located(source: str | os.PathLike, name: str) -> Path | None:
+    from retsynth.checkpoint import locate
+
+    try:
+        return locate(source, name)
+    except ValueError:
+        return None
+
+
+def source() -> str:
+    """The weights in use as the page's code names them: a folder by its name alone, since where it lies is not the visitor's business."""
+    return Path(_source).resolve().name if Path(_source).is_dir() else str(_source)
 
 
 def weights() -> str:

@@ -1,11 +1,11 @@
 """About: how the images are made, what they are good for and what not, scores, licence, citation, privacy."""
 
 import re
-from pathlib import Path
 
 import gradio as gr
 
 from retsynth import __version__
+from retsynth.notebook import beside
 from retsynth.notebook.compare import report
 
 MASTHEAD = """<header class="masthead">
@@ -55,18 +55,16 @@ def tab() -> None:
     """Lay the tab out."""
     with gr.Column(elem_classes="cell about"):
         gr.Markdown(TEXT)
-        if report():
-            with gr.Accordion("Every score measured with these weights", open=False):
-                gr.HTML(scores(report()), js_on_load=None)
-        if card():
-            with gr.Accordion("Model card", open=False):
-                gr.Markdown(card())
+        with gr.Accordion("Every score measured with these weights", open=False):
+            gr.HTML(scores(report()) if report() else "<p>No report of scores comes with the weights in use.</p>", js_on_load=None)
+        with gr.Accordion("Model card", open=False):
+            gr.Markdown(card() or "No model card comes with the weights in use.")
 
 
 def card() -> str:
-    """The model card that lies with the weights, without its front matter; empty where there is none."""
-    path = Path(__file__).parents[2] / "weights" / "README.md"
-    return re.sub(r"\A---\n.*?\n---\n", "", path.read_text(encoding="utf-8"), flags=re.DOTALL) if path.exists() else ""
+    """The model card that lies with the weights in use, without its front matter; empty where there is none."""
+    path = beside("README.md")
+    return re.sub(r"\A---\n.*?\n---\n", "", path.read_text(encoding="utf-8"), flags=re.DOTALL) if path else ""
 
 
 def scores(measured: dict) -> str:

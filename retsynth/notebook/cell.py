@@ -15,7 +15,7 @@ import gradio as gr
 from gradio.processing_utils import save_bytes_to_cache
 
 from retsynth.images import png_bytes
-from retsynth.notebook import Stopped, gpu, heed, ipynb, pipe, stoppable, weights
+from retsynth.notebook import Stopped, gpu, heed, ipynb, pipe, source, stoppable, weights
 
 # A cell's state is one word and the number of its last run, "done 3": the style sheet reads it, so no script has to touch the page.
 GUTTER = """<span class="gutter" data-state="${value.split(' ')[0]}">In&nbsp;[${
@@ -109,7 +109,7 @@ class Cell:
     """One cell of the page. Use as a context for its controls, then `with cell.output():` for its results, then `connect`."""
 
     def __init__(self, page: "Page", name: str, prose: str, code: str, unfolded: bool = True):
-        self.page, self.name, self.prose, self.code = page, name, prose, code.replace("{weights}", repr(page.weights))
+        self.page, self.name, self.prose, self.code = page, name, prose, code.replace("{weights}", repr(source()))
         self.unfolded = unfolded  # whether the code is seen at once
         self.events: list = []
         self.folder = gr.State(None, time_to_live=3600)  # of the visitor's run that goes on, where Stop leaves its sign
@@ -251,8 +251,8 @@ def _stop(folder: str | None) -> None:
 class Page:
     """What all cells of one page share: the visitor's history, the notebook file made of it, and the tool bar."""
 
-    def __init__(self, weights: str):
-        self.weights, self.cells = weights, []
+    def __init__(self):
+        self.cells: list[Cell] = []
         self.history = gr.State([], time_to_live=3600)
         with gr.Row(elem_classes="toolbar"):
             self.run_all = gr.Button("▶▶ Run all", **SMALL)

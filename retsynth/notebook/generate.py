@@ -2,6 +2,7 @@
 
 import zipfile
 from pathlib import Path
+from tempfile import mkdtemp
 from types import SimpleNamespace
 
 import gradio as gr
@@ -9,8 +10,8 @@ import numpy as np
 from PIL import ExifTags, Image
 
 from retsynth import __version__
-from retsynth.images import COMMENT, overlay, read_image, to_array
-from retsynth.notebook import pipe, weights
+from retsynth.images import COMMENT, overlay, read_image, to_array, write_png
+from retsynth.notebook import beside, pipe, weights
 from retsynth.notebook.cell import PICTURES, PRIVATE, SHOWN, SMALL, Cell, Page, Run, endpoint, png
 
 PAIRS = """## A seed becomes an eye
@@ -45,8 +46,8 @@ for t in np.linspace(0, 1, {steps}):
 Image.fromarray(np.hstack([to_array(frame) for frame in frames]))"""
 
 NEAR = """## Variations of one tree
-Mixing fresh noise into a seed's own, so that the sum stays standard normal, gives near relatives of its tree: at strength 0 the tree itself,
-at 1 strangers. The first picture is the tree as it was."""
+Mixing fresh noise into a seed's own, so that the sum stays standard normal, gives near relatives of its tree: at strength 0 the tree
+itself, at 1 strangers. The first picture is the tree as it was."""
 
 NEAR_CODE = """\
 import numpy as np
@@ -166,13 +167,15 @@ def _eye(run: Run, sample, count: int, options: dict) -> list[tuple[str, str]]:
     return [(path, CAPTIONS[kind] + number) for kind, path in written.items()]
 
 
-def _shipped(examples: Path) -> list:
+def _shipped() -> list[tuple[str, str]]:
     """The sample that comes with the weights, to be seen before any model is loaded; nothing where there is none."""
-    vessels, fundus = examples / "sample_vessels.png", examples / "sample_fundus.png"
-    if not (vessels.exists() and fundus.exists()):
+    vessels, fundus = beside("examples/sample_vessels.png"), beside("examples/sample_fundus.png")
+    if not (vessels and fundus):
         return []
-    both = overlay(read_image(fundus), read_image(vessels))
-    return [(str(vessels), CAPTIONS["vessels"]), (str(fundus), CAPTIONS["fundus"]), (both, CAPTIONS["overlay"])]
+    both = Path(mkdtemp(prefix="retsynth-")) / "sample_overlay.png"
+    with Image.open(fundus) as image:
+        write_png(both, overlay(read_image(fundus), read_image(vessels)), **image.text)
+    return [(str(vessels), CAPTIONS["vessels"]), (str(fundus), CAPTIONS["fundus"]), (str(both), CAPTIONS["overlay"])]
 
 
 def _archive(run: Run) -> str:
@@ -200,7 +203,7 @@ def _share(run: Run, i: int, count: int):
     return lambda done, text: run.progress((i + done) / count, desc=eye + text)
 
 
-def tab(page: Page, examples: Path) -> SimpleNamespace:
+def tab(page: Page) -> SimpleNamespace:
     """Lay the tab out; returns what others need of it."""
     with Cell(page, "generate", PAIRS, PAIRS_CODE) as cell:
         with gr.Row(elem_classes="controls"):
@@ -215,7 +218,7 @@ def tab(page: Page, examples: Path) -> SimpleNamespace:
                 upscale = gr.Checkbox(False, label="1024 px as well (EDSR)")
         with cell.output():
             gallery = gr.Gallery(
-                _shipped(examples), label="Pairs", columns=3, type="filepath", elem_classes="pictures", elem_id="pairs", **PICTURES
+                _shipped(), label="Pairs", columns=3, type="filepath", elem_classes="pictures", elem_id="pairs", **PICTURES
             )
             gr.HTML(SYNTHETIC, elem_classes="small-print", js_on_load=None)
             with gr.Row(elem_classes="bar carry"):
