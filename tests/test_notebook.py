@@ -132,8 +132,9 @@ def test_the_code_of_a_cell_gives_the_same_pixels(page, pictures, name, tiny_wei
 
 
 def test_variations_of_strength_0_are_the_tree_itself(page):
-    steps = lambda strength: run(page, "vary", {"seed": 3, "strength": strength, "count": 2, "first": 1})[2][-1].shown[0]  # noqa: E731
-    none, some = (np.asarray(Image.open(io.BytesIO(steps(strength)))) for strength in (0, 0.8))
+    results = [run(page, "vary", {"seed": 3, "strength": strength, "count": 2, "first": 1}) for strength in (0, 0.8)]
+    assert [caption for _, caption in results[1][4]] == ["seed 3", "variation 1", "variation 2"]
+    none, some = (np.asarray(Image.open(io.BytesIO(result[2][-1].shown[0]))) for result in results)
     assert np.array_equal(none[:, :512], none[:, 512:1024]) and np.array_equal(none[:, :512], none[:, 1024:])
     assert np.array_equal(some[:, :512], none[:, :512]), "the first is the tree as it was"
     assert not np.array_equal(some[:, 512:1024], some[:, 1024:]) and not np.array_equal(some[:, 512:1024], some[:, :512])
@@ -317,14 +318,14 @@ def test_heat_rises_in_lightness_from_unlike_to_alike():
 def test_the_strip_plot_places_each_value(page):
     svg = compare.strip({"real": [0.4, 0.5], "candidates": [0.6]}, vessels=1)
     places = [float(x) for x in re.findall(r"<circle class='\w+' cx='([\d.]+)'", svg)]
-    assert places == pytest.approx([150 + 490 * (value - 0.2) / 0.8 for value in (0.4, 0.5, 0.6)], abs=0.1)
+    assert places == pytest.approx([10 + 290 * (value - 0.2) / 0.8 for value in (0.4, 0.5, 0.6)], abs=0.1)
     assert "real against real 0.450, 2 values from 0.400 to 0.500; your candidates 0.600" in svg
 
 
 def test_the_strip_plot_has_room_for_values_below_its_usual_axis(page):
     svg = compare.strip({"real": [0.05, 0.5], "candidates": [-0.17]}, vessels=0)
     places = [float(x) for x in re.findall(r"<circle class='\w+' cx='([\d.]+)'", svg)]
-    assert places == pytest.approx([150 + 490 * (value + 0.2) / 1.2 for value in (0.05, 0.5, -0.17)], abs=0.1)
+    assert places == pytest.approx([10 + 290 * (value + 0.2) / 1.2 for value in (0.05, 0.5, -0.17)], abs=0.1)
     assert re.findall(r"<text class='tick'[^>]*>([-\d.]+)<", svg) == ["-0.2", "0.0", "0.2", "0.4", "0.6", "0.8", "1.0"]
 
 

@@ -35,6 +35,7 @@ Each action has a stable name; [the API page](?view=api) lists them with their p
 from gradio_client import Client, handle_file
 client = Client("http://127.0.0.1:7860")
 vessels, fundus = client.predict(seed=7, api_name="/generate")
+vessels, fundus = client.predict(seed=7, strength=0.3, variation=1, api_name="/vary")
 fundus = client.predict(handle_file("vessels.png"), style=3, api_name="/translate")
 large = client.predict(handle_file("fundus.png"), api_name="/upscale")
 ```
@@ -54,11 +55,11 @@ terms.
 def tab() -> None:
     """Lay the tab out."""
     with gr.Column(elem_classes="cell about"):
-        gr.Markdown(TEXT)
+        gr.Markdown(TEXT, elem_classes="text")
         with gr.Accordion("Every score measured with these weights", open=False):
             gr.HTML(scores(report()) if report() else "<p>No report of scores comes with the weights in use.</p>", js_on_load=None)
         with gr.Accordion("Model card", open=False):
-            gr.Markdown(card() or "No model card comes with the weights in use.")
+            gr.Markdown(card() or "No model card comes with the weights in use.", elem_classes="card")
 
 
 def card() -> str:

@@ -130,15 +130,15 @@ def strip(groups: dict[str, list[float]], vessels: int) -> str:
     names = NAMED | {"blank": BLANK[vessels]}
     rows = [(names.get(name, name), name == "candidates", values) for name, values in groups.items()]
     low = min(0.2, math.floor(5 * min(min(values) for _, _, values in rows)) / 5)  # the axis goes down by fifths, to where the values do
-    foot = 24 + 34 * len(rows)
+    foot = 46 * len(rows) + 4
     ticks = "".join(_tick(tick / 5, low, foot) for tick in range(round(5 * low), 6))
     title = html.escape(
         f"SSIM with the reference or with real {'vessel maps' if vessels else 'fundus images'}: "
         + "; ".join(f"{label} {_words(values)}" for label, _, values in rows)
     )
-    drawn = "".join(_row(26 + 34 * i, low, *row) for i, row in enumerate(rows))
+    drawn = "".join(_row(46 * i, low, *row) for i, row in enumerate(rows))
     return (
-        f"<svg class='strip-plot' viewBox='0 0 700 {foot + 28}' role='img' aria-label='{title}'>{ticks}{drawn}</svg>"
+        f"<svg class='strip-plot' viewBox='0 0 360 {foot + 18}' role='img' aria-label='{title}'>{ticks}{drawn}</svg>"
         "<p class='small-print strip-legend'><span><i class='mine'></i>one of your candidates</span><span><i></i>another "
         "comparison</span><span><i class='mean'></i>their mean, as the figure on the right</span></p>"
     )
@@ -151,25 +151,26 @@ def _words(values: list[float]) -> str:
 
 def _at(value: float, low: float) -> float:
     """The place of an SSIM between `low` and 1 on the plot's axis."""
-    return 150 + (value - low) / (1 - low) * 490
+    return 10 + (value - low) / (1 - low) * 290
 
 
 def _tick(value: float, low: float, foot: int) -> str:
     x = f"{_at(value, low):.0f}"
-    return f"<line class='grid' x1='{x}' x2='{x}' y1='8' y2='{foot}'/><text class='tick' x='{x}' y='{foot + 18}'>{value:.1f}</text>"
+    return f"<line class='grid' x1='{x}' x2='{x}' y1='4' y2='{foot}'/><text class='tick' x='{x}' y='{foot + 14}'>{value:.1f}</text>"
 
 
 def _row(y: int, low: float, label: str, mine: bool, values: list[float]) -> str:
-    mean, kind = _at(float(np.mean(values)), low), "mine" if mine else "other"
-    # the more values, the smaller the dots; every other one is moved up or down, so that neighbours can be told apart
-    radius = 4 if len(values) < 12 else 2.5
+    mean, kind, middle = _at(float(np.mean(values)), low), "mine" if mine else "other", y + 32
+    # the more values, the smaller the dots; neighbours are moved up and down, so that they can be told apart
+    radius, spread = (3.5, 5) if len(values) < 12 else (2, 9)
+    heights = [middle + (i * 7 % 13 / 6 - 1) * spread if len(values) > 1 else middle for i in range(len(values))]
     dots = "".join(
-        f"<circle class='{kind}' cx='{_at(v, low):.1f}' cy='{y + (j * 7) % 17 - 8 if len(values) > 1 else y}' r='{radius}'/>"
-        for j, v in enumerate(values)
+        f"<circle class='{kind}' cx='{_at(value, low):.1f}' cy='{height:.1f}' r='{radius}'/>"
+        for value, height in zip(values, heights, strict=True)
     )
-    bar = f"<line class='mean' x1='{mean:.1f}' x2='{mean:.1f}' y1='{y - 13}' y2='{y + 13}'/>"
-    name = f"<text class='label' x='136' y='{y + 5}'>{html.escape(label)}</text>"
-    return f"{name}{bar}{dots}<text class='value' x='652' y='{y + 5}'>{np.mean(values):.3f}</text>"
+    bar = f"<line class='mean' x1='{mean:.1f}' x2='{mean:.1f}' y1='{middle - 11}' y2='{middle + 11}'/>"
+    name = f"<text class='label' x='10' y='{y + 15}'>{html.escape(label)}</text>"
+    return f"{name}{bar}{dots}<text class='value' x='312' y='{middle + 4}'>{np.mean(values):.3f}</text>"
 
 
 def _trees(wanted, images: list) -> str:
@@ -233,7 +234,7 @@ def tab(page: Page) -> SimpleNamespace:
             options = {"type": "filepath", "format": "png", "sources": ["upload"], "file_types": ["image"], "object_fit": "contain"}
             candidates = gr.Gallery(label="Candidates", columns=4, height=220, min_width=240, interactive=True, **options)
         with cell.output():
-            maps = gr.Gallery(label="SSIM maps", columns=3, elem_classes="pictures until-run", **PICTURES)
+            maps = gr.Gallery(label="SSIM maps", columns=3, elem_classes="pictures maps until-run", **PICTURES)
             gr.HTML(LEGEND, js_on_load=None, elem_classes="until-run")
             plot = gr.HTML(js_on_load=None, elem_classes="plot")
             trees = gr.HTML(js_on_load=None)

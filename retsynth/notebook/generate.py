@@ -102,7 +102,7 @@ def near(run: Run, seed: int, strength: float, count: int, first: int | None):
         frames.append(_painted(pipe().vary(z, strength, seed=first + i - 1) if i else z, pipe().style(seed), seed)[1])
         notes = {"seed": seed, "strength": strength, "variation": first + i - 1} if i else {"seed": seed}
         strip.append((run.png(f"{i:02d}", frames[-1], **notes), name))
-        yield strip
+        yield (strip,)
     run.show(np.hstack([to_array(frame) for frame in frames]), seed=seed, strength=strength, variation=f"{first} to {first + count - 1}")
 
 
@@ -254,7 +254,7 @@ def _between_cell(page: Page) -> None:
             other = gr.Number(8, label="To seed", precision=0, min_width=130)
             steps = gr.Slider(3, 12, 5, step=1, label="Steps", min_width=160)
         with cell.output():
-            strip = gr.Gallery(label="Steps", columns=5, elem_classes="pictures until-run", **PICTURES)
+            strip = gr.Gallery(label="Steps", columns=5, elem_classes="pictures strip until-run", **PICTURES)
             alt = "Animation from the first eye to the second and back"
             film = gr.Image(format="webp", height=320, elem_classes="film until-run", alt_text=alt, **SHOWN)
     cell.connect(way, {"seed": seed, "other": other, "steps": steps}, [strip, film])
@@ -268,5 +268,5 @@ def _near_cell(page: Page) -> None:
             count = gr.Slider(1, 8, 3, step=1, label="Variations", min_width=160)
             first = gr.Number(1, label="First variation", precision=0, min_width=130)
         with cell.output():
-            strip = gr.Gallery(label="Variations", columns=4, elem_classes="pictures until-run", **PICTURES)
+            strip = gr.Gallery(label="Variations", columns=5, elem_classes="pictures strip until-run", **PICTURES)
     cell.connect(near, {"seed": seed, "strength": strength, "count": count, "first": first}, [strip])
