@@ -32,10 +32,10 @@ def build() -> gr.Blocks:
     load(SOURCE)
     with gr.Blocks(title="retsynth", analytics_enabled=False, delete_cache=(3600, 3600)) as page_blocks:
         gr.HTML(about.MASTHEAD, js_on_load=None, apply_default_css=False)
-        page = Page("weights" if Path(SOURCE).is_dir() else SOURCE)
+        page = Page()
         with gr.Tabs() as tabs:
             with gr.Tab("Generate", id="generate"):
-                made = generate.tab(page, HOME / "weights" / "examples")
+                made = generate.tab(page)
             with gr.Tab("Draw or upload", id="draw", render_children=True):
                 drawn = translate.tab(page)
             with gr.Tab("Super-resolve", id="enlarge"):

@@ -45,7 +45,7 @@ class Denoiser(nn.Module):
             if level < len(skips) - 1:
                 h = self.deconvs[level](F.silu(h)).add_(skips[level])
             h = self.back[level](F.silu(h)).add_(h)
-        return F.pixel_shuffle(self.head(F.silu(h)), 2).add_(torch.logit(soft, 1e-3))
+        return torch.logit(soft, 1e-3).add_(F.pixel_shuffle(self.head(F.silu(h)), 2))
 
     def denoise(self, soft: Tensor) -> Tensor:
         """(N, 1, H, W) in [0, 1] -> same, crisp."""

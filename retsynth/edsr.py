@@ -60,7 +60,7 @@ class EDSR(nn.Module):
         """Unclamped output, for the loss."""
         h = self.head(x - self.mean)
         h = self.body(h).add_(h)
-        return self.tail(h).add_(F.interpolate(x, scale_factor=2, mode="bicubic", align_corners=False))
+        return F.interpolate(x, scale_factor=2, mode="bicubic", align_corners=False).add_(self.tail(h))
 
     def upscale(self, x: Tensor) -> Tensor:
         """(N, 3, H, W) in [0, 1] -> (N, 3, 2H, 2W) in [0, 1]."""

@@ -230,6 +230,13 @@ class Pipeline:
             raise ValueError(f"strength must lie between 0 and 1, got {strength}")
         return (1 - strength**2) ** 0.5 * z + strength * _normal(tuple(z.shape), seed, 0, stream=3)
 
+    def before_each_layer(self, call: Callable[[], None]) -> None:
+        """Let all networks call `call` before each of their layers, from now on. What it raises ends the work there, within a stage too."""
+        for model in (self.vae, self.prior, self.denoiser, self.pix2pix, self.edsr):
+            for module in model.modules():
+                if not any(module.children()):  # a layer, not a container of layers
+                    module.register_forward_pre_hook(lambda module, inputs: call())
+
     def _each(self, stage: Callable[[Tensor], Tensor], x: Iterable[Tensor]) -> Tensor:
         """`stage` on one image at a time, so that the batch size cannot change a result."""
         return torch.cat([stage(single[None].to(self.device)).cpu() for single in x])

@@ -3,23 +3,31 @@
 import ast
 import base64
 import contextlib
+import importlib.util
 import io
 import json
 import os
 import re
+import runpy
 import subprocess
 import sys
+from concurrent.futures import Future
 from pathlib import Path
 
+import gradio as gr
 import nbclient
 import nbformat
 import numpy as np
 import pytest
 import torch
+from gradio.utils import get_function_description
 from PIL import Image
 
+from retsynth import notebook
+from retsynth.export import fingerprint
+from retsynth.images import write_png
+from retsynth.notebook import about, compare, generate, ipynb, pipe
 from retsynth.notebook import cell as cells
-from retsynth.notebook import compare, generate, ipynb
 from retsynth.pipeline import CONTROLS
 
 ROOT = Path(__file__).parents[1]
@@ -54,7 +62,9 @@ def given(name: str, pictures: dict) -> dict:
     drawing = "data:image/png;base64," + base64.b64encode(Path(pictures["map.png"]).read_bytes()).decode()
     return {
         "generate": {"seed": 11, "count": 2, "prior": "gaussian", "temperature": 0.9, "eye": "left", "style_seed": 5, "upscale": True},
+        "generate left": {"seed": 11, "count": 1, "prior": "flow", "temperature": 1, "eye": "left", "style_seed": None, "upscale": False},
         "between": {"seed": 3, "other": 4, "steps": 3},
+        "vary": {"seed": 3, "strength": 0.4, "count": 2, "first": 5},
         "draw": {"drawing": drawing, "style": 4, "photo": None, "seed": 2, **LOOK},
         "draw with a photograph": {"drawing": drawing, "style": 4, "photo": pictures["photo.png"], "seed": 2, **LOOK},
         "enlarge": {"upload": pictures["photo.png"], "halve": False},
@@ -64,7 +74,18 @@ def given(name: str, pictures: dict) -> dict:
     }[name]
 
 
-CASES = ["generate", "between", "draw", "draw with a photograph", "enlarge", "enlarge halved", "compare", "compare maps"]
+CASES = [
+    "generate",
+    "generate left",
+    "between",
+    "vary",
+    "draw",
+    "draw with a photograph",
+    "enlarge",
+    "enlarge halved",
+    "compare",
+    "compare maps",
+]
 
 
 def run(page, name: str, values: dict, history: list | None = None) -> list:
@@ -98,7 +119,7 @@ def test_the_code_of_a_cell_gives_the_same_pixels(page, pictures, name, tiny_wei
     executed = result[2][-1]
     for file, data in executed.reads.items():
         (tmp_path / file).write_bytes(data)
-    (tmp_path / "weights").symlink_to(tiny_weights)
+    (tmp_path / tiny_weights.name).symlink_to(tiny_weights)
     monkeypatch.chdir(tmp_path)
     printed = io.StringIO()
     with contextlib.redirect_stdout(printed):
@@ -110,11 +131,20 @@ def test_the_code_of_a_cell_gives_the_same_pixels(page, pictures, name, tiny_wei
         assert np.array_equal(np.asarray(shown), np.asarray(Image.open(io.BytesIO(executed.shown[0]))))
 
 
+def test_variations_of_strength_0_are_the_tree_itself(page):
+    results = [run(page, "vary", {"seed": 3, "strength": strength, "count": 2, "first": 1}) for strength in (0, 0.8)]
+    assert [caption for _, caption in results[1][4]] == ["seed 3", "variation 1", "variation 2"]
+    none, some = (np.asarray(Image.open(io.BytesIO(result[2][-1].shown[0]))) for result in results)
+    assert np.array_equal(none[:, :512], none[:, 512:1024]) and np.array_equal(none[:, :512], none[:, 1024:])
+    assert np.array_equal(some[:, :512], none[:, :512]), "the first is the tree as it was"
+    assert not np.array_equal(some[:, 512:1024], some[:, 1024:]) and not np.array_equal(some[:, 512:1024], some[:, :512])
+
+
 def test_the_notebook_file_is_valid_and_runs(page, pictures, tiny_weights, tmp_path):
     history: list = []
     for name in ("generate", "draw with a photograph", "enlarge halved", "compare"):
         history = run(page, name, given(name, pictures), history)[2]
-    (tmp_path / "weights").symlink_to(tiny_weights)
+    (tmp_path / tiny_weights.name).symlink_to(tiny_weights)
     notebook = nbformat.reads(json.dumps(ipynb.notebook(history)), as_version=4)
     nbformat.validate(notebook)
     assert (notebook.nbformat, notebook.nbformat_minor) == (4, 5)
@@ -141,6 +171,9 @@ def test_runs_are_numbered_and_the_file_holds_the_last_run_of_each_cell(page, pi
     [
         ("generate", {"seed": -1}, "seed"),
         ("generate", {"seed": None}, "seed"),
+        ("vary", {"seed": None}, "seed"),
+        ("vary", {"first": None}, "first variation"),
+        ("vary", {"strength": 2}, "between 0 and 1, got 2"),
         ("draw", {"drawing": ""}, "blank"),
         ("draw", {"drawing": "data:image/png;base64,AAAA"}, "image"),
         ("enlarge", {"upload": None}, "upload one"),
@@ -168,18 +201,106 @@ def test_a_fault_of_ours_reaches_the_log_and_not_the_page(page, pictures, monkey
 
 def test_nothing_stays_on_disk_after_a_run(page, pictures, monkeypatch, tmp_path):
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    before = set(tmp_path.iterdir())
+    before = set(tmp_path.glob("retsynth-*"))
     assert run(page, "draw", given("draw", pictures))[0] == "done 1"
-    assert set(tmp_path.iterdir()) == before
+    assert set(tmp_path.glob("retsynth-*")) == before
 
 
-def test_pictures_say_that_they_are_synthetic(page, pictures):
-    cell = next(cell for cell in page.demo.cells if cell.name == "generate")
-    for given_back in cell._run([], *given("generate", pictures).values(), progress=lambda *done, **text: None):
-        if isinstance(given_back[4], dict) and given_back[4].get("value"):
-            for path, _ in given_back[4]["value"]:
+@pytest.mark.parametrize("when", ["before", "within a stage"])
+def test_stop_ends_the_work_where_it_is(page, pictures, monkeypatch, tmp_path, when):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "runs"))
+    (tmp_path / "runs").mkdir()
+    cell, folders, passed = next(cell for cell in page.demo.cells if cell.name == "enlarge"), [], []
+    edsr = pipe().edsr
+    hooks = [edsr.tail[0].register_forward_pre_hook(lambda *_: passed.append("the last layer"))]
+    if when == "within a stage":
+        hooks.append(edsr.head.register_forward_hook(lambda *_: cells._stop(folders[0])))
+    steps = cell._run([], *given("enlarge", pictures).values(), progress=lambda *done, **text: None)
+    try:
+        folders.append(next(steps)[-1])
+        if when == "before":
+            cells._stop(folders[0])
+        assert list(steps) == [] and passed == []
+    finally:
+        for hook in hooks:
+            hook.remove()
+    assert list((tmp_path / "runs").glob("retsynth-*")) == []
+    cells._stop(folders[0])  # too late, and no fault
+    cells._stop(None)
+    assert run(page, "enlarge", given("enlarge", pictures))[0] == "done 1", "the next run is not stopped"
+
+
+def test_stop_ends_the_wait_for_the_models(page, pictures, monkeypatch):
+    monkeypatch.setattr(notebook, "_loading", Future())  # never done
+    cell = next(cell for cell in page.demo.cells if cell.name == "enlarge")
+    steps = cell._run([], *given("enlarge", pictures).values(), progress=lambda *done, **text: None)
+    cells._stop(next(steps)[-1])
+    assert list(steps) == []
+
+
+def test_stop_ends_a_tree_for_the_canvas(page):
+    ended = []
+
+    def tree(seed):
+        ended.append(cells._stop(folder))
+        return pipe().sample_vessels(pipe().noise(seed))
+
+    cell = next(cell for cell in page.demo.cells if cell.name == "draw")
+    acts: list = []
+    cell.aside(lambda act, *places, **options: acts.append(act), tree, [], None)
+    cell.events.pop()
+    steps = acts[0](7)
+    folder = next(steps)[-1]
+    assert list(steps) == [] and ended == [None]
+
+
+SAYS = {  # what the metadata of each cell's pictures says of how they came about
+    "generate": {"seed": "11", "prior": "gaussian", "temperature": "0.9", "eye": "left", "style_seed": "5"},
+    "between": {"seed": "3", "other": "4"},
+    "vary": {"seed": "3"},
+    "draw": {"seed": "2", "style_seed": "4"} | dict.fromkeys(CONTROLS, "-0.5"),
+    "draw with a photograph": {"style_seed": "a photograph's"},
+    "enlarge halved": {"halved": "True"},
+    "compare": {"shows": "SSIM map"},
+}
+
+
+@pytest.mark.parametrize("name", SAYS)
+def test_pictures_say_what_they_are_and_how_they_came_about(page, pictures, name, tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "runs"))
+    (tmp_path / "runs").mkdir()
+    cell, values = next(cell for cell in page.demo.cells if cell.name == name.split()[0]), given(name, pictures)
+    seen, expected = set(), {"weights": fingerprint(pipe()), "Software": "retsynth 0.1.0"} | SAYS[name]
+    for _ in cell._run([], *(values[control] for control in cell.inputs), progress=lambda *done, **text: None):
+        for path in (tmp_path / "runs").rglob("*"):
+            if path.suffix == ".png" and path.parent.name != "reads":
                 text = Image.open(path).text
-                assert "ot for diagnosis" in text["Comment"] and text["seed"] == "11"
+                assert "ot for diagnosis" in text["Comment"] and expected.items() <= text.items()
+                assert str(ROOT) not in str(text) and str(tmp_path) not in str(text), "no path of the server's"
+                seen.add(path)
+            if path.suffix == ".webp":
+                says = Image.open(path).getexif()[270]
+                assert "ot for diagnosis" in says and "other 4" in says and fingerprint(pipe()) in says
+    assert seen
+
+
+def test_endpoints_give_files_that_say_what_they_are(page, pictures, tmp_path):
+    calls = {block.api_name: block for block in page.demo.fns.values() if block.api_visibility == "public"}
+    expected = {
+        "generate": ((7, "flow", 3), {"seed": "7", "prior": "flow", "style_seed": "3"}),
+        "vary": ((7, 0.5, 2), {"seed": "7", "strength": "0.5", "variation": "2"}),
+        "translate": ((pictures["map.png"], 3, 9), {"seed": "9", "style_seed": "3"}),
+        "upscale": ((pictures["photo.png"],), {"method": "EDSR"}),
+        "compare": ((pictures["photo.png"], pictures["other.jpg"]), {"shows": "SSIM map"}),
+    }
+    assert set(calls) == set(expected)
+    for name, (values, says) in expected.items():
+        results = calls[name].fn(*values)
+        files = [result for result in (results if isinstance(results, list) else [results]) if isinstance(result, str)]
+        assert len(files) == (2 if name in ("generate", "vary") else 1)
+        for file in files:
+            text = Image.open(file).text
+            assert {"weights": fingerprint(pipe()), **says}.items() <= text.items() and "ot for diagnosis" in text["Comment"], name
 
 
 def test_fill_puts_in_values_and_keeps_the_lines_that_apply():
@@ -197,31 +318,106 @@ def test_heat_rises_in_lightness_from_unlike_to_alike():
 def test_the_strip_plot_places_each_value(page):
     svg = compare.strip({"real": [0.4, 0.5], "candidates": [0.6]}, vessels=1)
     places = [float(x) for x in re.findall(r"<circle class='\w+' cx='([\d.]+)'", svg)]
-    assert places == pytest.approx([150 + 490 * (value - 0.2) / 0.8 for value in (0.4, 0.5, 0.6)], abs=0.1)
-    assert "real against real 0.450" in svg
+    assert places == pytest.approx([10 + 290 * (value - 0.2) / 0.8 for value in (0.4, 0.5, 0.6)], abs=0.1)
+    assert "real against real 0.450, 2 values from 0.400 to 0.500; your candidates 0.600" in svg
 
 
-def test_the_shipped_sample_is_on_the_page_before_any_model(tmp_path, vessel_tree, fundus_photograph):
-    assert generate._shipped(tmp_path) == []
-    Image.fromarray(vessel_tree(0)).save(tmp_path / "sample_vessels.png")
-    Image.fromarray(fundus_photograph(0)).save(tmp_path / "sample_fundus.png")
-    assert [caption for _, caption in generate._shipped(tmp_path)] == ["vessel map", "fundus", "both"]
+def test_the_strip_plot_has_room_for_values_below_its_usual_axis(page):
+    svg = compare.strip({"real": [0.05, 0.5], "candidates": [-0.17]}, vessels=0)
+    places = [float(x) for x in re.findall(r"<circle class='\w+' cx='([\d.]+)'", svg)]
+    assert places == pytest.approx([10 + 290 * (value + 0.2) / 1.2 for value in (0.05, 0.5, -0.17)], abs=0.1)
+    assert re.findall(r"<text class='tick'[^>]*>([-\d.]+)<", svg) == ["-0.2", "0.0", "0.2", "0.4", "0.6", "0.8", "1.0"]
+
+
+@pytest.fixture
+def beside(monkeypatch, tmp_path, vessel_tree, fundus_photograph):
+    """The weights in use lie in a folder without weights, but with report, card and a sample."""
+    (tmp_path / "elsewhere" / "examples").mkdir(parents=True)
+    write_png(tmp_path / "elsewhere/examples/sample_vessels.png", vessel_tree(0).astype(np.uint8) * 255, seed=3)
+    write_png(tmp_path / "elsewhere/examples/sample_fundus.png", fundus_photograph(0), seed=3)
+    (tmp_path / "elsewhere" / "report.json").write_text('{"trees": {"groups": {"ours": {"ssim": 0.41}}}}')
+    (tmp_path / "elsewhere" / "README.md").write_text("---\nlicense: mit\n---\nAnother card.")
+    monkeypatch.setattr(notebook, "_source", str(tmp_path / "elsewhere"))
+    return tmp_path / "elsewhere"
+
+
+@pytest.fixture
+def nothing_beside(monkeypatch, tmp_path):
+    (tmp_path / "bare").mkdir()
+    monkeypatch.setattr(notebook, "_source", str(tmp_path / "bare"))
+
+
+def test_the_shipped_sample_is_on_the_page_before_any_model(beside):
+    shown = generate._shipped()
+    assert [caption for _, caption in shown] == ["vessel map", "fundus", "both"]
+    assert all(Image.open(path).text["seed"] == "3" and "ot for diagnosis" in Image.open(path).text["Comment"] for path, _ in shown)
+
+
+def test_what_is_said_of_the_weights_lies_beside_the_weights_in_use(beside):
+    assert notebook.source() == "elsewhere", "no more of its path than its name"
+    assert compare.report()["trees"]["groups"]["ours"]["ssim"] == 0.41
+    assert about.card().strip() == "Another card."
+    assert compare._default(1) == (beside / "examples/sample_vessels.png").read_bytes()
+
+
+def test_weights_come_without_report_card_and_sample(nothing_beside):
+    assert (compare.report(), about.card(), generate._shipped()) == ({}, "", [])
+    with pytest.raises(ValueError, match="no reference map yet"):
+        compare._default(1)
+    with gr.Blocks() as blocks:
+        about.tab()
+    said = " ".join(str(block.value) for block in blocks.blocks.values() if getattr(block, "value", None))
+    assert "No report of scores comes with" in said and "No model card comes with" in said
+
+
+def test_a_repository_is_named_in_full(monkeypatch):
+    monkeypatch.setattr(notebook, "_source", "somebody/retsynth")
+    assert notebook.source() == "somebody/retsynth"
+
+
+@pytest.mark.parametrize("sample", ["with a sample", "without"])
+def test_the_example_of_the_comparison_runs(page, pictures, beside, sample):
+    if sample == "without":
+        (beside / "examples" / "sample_fundus.png").unlink()
+    compare._example.cache_clear()
+    reference, candidates = compare._example()
+    result = run(page, "compare", {"vessels": 0, "reference": reference, "candidates": candidates})
+    compare._example.cache_clear()
+    assert result[0] == "done 1" and len(result[4]) == (3 if sample == "with a sample" else 2)
+    blurred, mirrored = (float(re.search(r"SSIM ([\d.]+)", caption)[1]) for _, caption in result[4][:2])
+    assert blurred > 0.8 > mirrored
 
 
 def test_the_baselines_come_from_the_report(monkeypatch, vessel_tree):
-    groups = {"real, training": {"ssim": 0.43}, "ours": {"ssim": 0.41}}
+    groups = {"real, training": {"ssim": 0.43, "ssim_values": [0.4, 0.44, 0.45]}, "ours": {"ssim": 0.41}}
     monkeypatch.setattr(compare, "report", lambda: {"trees": {"groups": groups}})
     found = compare.baselines(1, torch.from_numpy(vessel_tree(0)).float()[None, None])
-    assert (found["real"], found["ours"]) == ([0.43], [0.41]) and 0.3 < found["blank"][0] < 0.9
+    assert (found["real"], found["ours"]) == ([0.4, 0.44, 0.45], [0.41]) and 0.3 < found["blank"][0] < 0.9
     monkeypatch.setattr(compare, "report", dict)
     assert list(compare.baselines(1, torch.from_numpy(vessel_tree(0)).float()[None, None])) == ["blank"]
 
 
 def test_only_the_public_actions_are_offered_to_programs(page):
     named = page.demo.get_api_info()["named_endpoints"]
-    assert set(named) == {"/generate", "/translate", "/upscale", "/compare"}
+    assert set(named) == {"/generate", "/vary", "/translate", "/upscale", "/compare"}
     assert all(endpoint["description"] for endpoint in named.values())
     assert [p["parameter_name"] for p in named["/generate"]["parameters"]] == ["seed", "prior", "style_seed"]
+
+
+def test_agents_read_what_each_action_does(page):
+    for block in page.demo.fns.values():
+        if block.api_visibility == "public":
+            says, parameters, returns = get_function_description(block.fn)
+            assert says.endswith(".") and parameters and all(parameters.values()) and returns, block.api_name
+
+
+@pytest.mark.parametrize("installed", [True, False])
+def test_the_actions_are_tools_for_agents_where_mcp_is_installed(page, monkeypatch, installed):
+    launched, find = [], importlib.util.find_spec
+    monkeypatch.setattr("importlib.util.find_spec", lambda name, *rest: installed or None if name == "mcp" else find(name, *rest))
+    monkeypatch.setattr(gr.Blocks, "launch", lambda blocks, **options: launched.append(options))
+    runpy.run_path(str(ROOT / "app.py"), run_name="__main__")
+    assert launched[0]["mcp_server"] is installed
 
 
 def test_the_page_builds_without_waiting_for_weights(tmp_path):

@@ -284,6 +284,33 @@ def test_variations_stay_standard_normal(tiny_pipeline):
         Pipeline.vary(z, 1.5, seed=1)
 
 
+STAGES = {
+    "sample_vessels": lambda pipe: pipe.sample_vessels(pipe.noise(7)),
+    "denoise": lambda pipe: pipe.denoise(torch.zeros(1, 1, 512, 512)),
+    "translate": lambda pipe: pipe.translate(torch.zeros(1, 1, 512, 512)),
+    "encode_style": lambda pipe: pipe.encode_style(torch.zeros(1, 3, 512, 512)),
+    "upscale": lambda pipe: pipe.upscale(torch.zeros(1, 3, 16, 16)),
+}
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_what_is_called_before_each_layer_may_end_a_stage_in_its_midst(tiny_weights, stage):
+    pipe, asked = Pipeline.from_pretrained(tiny_weights, device="cpu"), []
+    pipe.before_each_layer(lambda: asked.append(stage))
+    STAGES[stage](pipe)
+    often = len(asked)
+    assert often >= 4
+
+    def stop():
+        if len(asked) == often + often // 2:
+            raise KeyboardInterrupt
+
+    pipe.before_each_layer(stop)
+    with pytest.raises(KeyboardInterrupt):
+        STAGES[stage](pipe)
+    assert len(asked) == often + often // 2, "the work went on"
+
+
 def test_from_pretrained_without_weights(tmp_path):
     with pytest.raises(ValueError, match="no vae.safetensors in .*train"):
         Pipeline.from_pretrained(tmp_path)

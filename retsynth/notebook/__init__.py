@@ -1,9 +1,12 @@
 """The notebook page, one file a tab. The models load in a background thread while the page is already up."""
 
+import inspect
 import logging
 import os
-from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextvars import ContextVar
+from functools import cache, lru_cache
 from pathlib import Path
 
 try:
@@ -12,16 +15,25 @@ except ImportError:
     spaces = None
 
 _loading: Future | None = None
+_source: str | os.PathLike | None = None
+_sign: ContextVar[str | None] = ContextVar("sign", default=None)  # the file that tells the run of this context to stop
+
+
+class Stopped(Exception):
+    """The visitor pressed Stop."""
 
 
 def load(source: str | os.PathLike) -> None:
     """Start to load the models in `source`, a folder or a Hub repository, without waiting for them."""
-    global _loading
+    global _loading, _source
+    _source = source
 
     def from_pretrained():
         from retsynth.pipeline import Pipeline  # torch alone takes seconds to import
 
-        return Pipeline.from_pretrained(source)
+        pipeline = Pipeline.from_pretrained(source)
+        pipeline.before_each_layer(heed)
+        return pipeline
 
     _loading = ThreadPoolExecutor(1).submit(from_pretrained)
     if spaces:
@@ -33,14 +45,78 @@ def pipe():
     """The one `Pipeline` all visitors share; waits until it is loaded, raises ValueError where that failed."""
     if _loading is None:
         raise ValueError("no models are loaded")
+    while wait((_loading,), timeout=0.2).not_done:
+        heed()
     if error := _loading.exception():  # it names the server's folders, which are not the visitor's business
         raise ValueError("the models could not be loaded: the server's log says why") from error
     return _loading.result()
 
 
+def beside(name: str) -> Path | None:
+    """The file `name` that lies with the weights in use, in their folder or Hub repository; None where it does not."""
+    return _located(_source, name) if _source is not None else None
+
+
+@cache
+def _located(source: str | os.PathLike, name: str) -> Path | None:
+    from retsynth.checkpoint import locate
+
+    try:
+        return locate(source, name)
+    except ValueError:
+        return None
+
+
+def source() -> str:
+    """The weights in use as the page's code names them: a folder by its name alone, since where it lies is not the visitor's business."""
+    return Path(_source).resolve().name if Path(_source).is_dir() else str(_source)
+
+
+def weights() -> str:
+    """The fingerprint of the weights that are loaded, for the metadata of each picture."""
+    return _fingerprint(pipe())
+
+
+@lru_cache(1)
+def _fingerprint(pipeline) -> str:
+    from retsynth.export import fingerprint
+
+    return fingerprint(pipeline)
+
+
 def gpu(function: Callable) -> Callable:
     """Ask ZeroGPU for a GPU while `function` runs; elsewhere the identity."""
     return spaces.GPU(duration=60)(function) if spaces else function
+
+
+def heed() -> None:
+    """Raise `Stopped` where the run that this belongs to was told to stop. Cheap enough to ask before each layer of a network."""
+    sign = _sign.get()
+    if sign and os.path.exists(sign):  # noqa: PTH110 - a Path would cost more than the question
+        raise Stopped
+
+
+def stoppable(handler: Callable) -> Callable:
+    """`handler` as a generator of what it returns or yields, with the path of a file before its own arguments: once the file is there, the
+    work ends with `Stopped`. A file, since on ZeroGPU the work is done in another process."""
+
+    def results(*values: object, **named: object) -> Iterator:
+        given = handler(*values, **named)
+        yield from given if inspect.isgenerator(given) else [given]
+
+    def watched(sign: str, *values: object, **named: object) -> Iterator:
+        given = results(*values, **named)
+        while True:
+            before = _sign.set(sign)  # for this step alone: the next one may run in another thread
+            try:
+                step = next(given)
+            except StopIteration:
+                return
+            finally:
+                _sign.reset(before)
+            yield step
+
+    return watched
 
 
 def asset(name: str) -> str:

@@ -1,11 +1,11 @@
 """About: how the images are made, what they are good for and what not, scores, licence, citation, privacy."""
 
 import re
-from pathlib import Path
 
 import gradio as gr
 
 from retsynth import __version__
+from retsynth.notebook import beside
 from retsynth.notebook.compare import report
 
 MASTHEAD = """<header class="masthead">
@@ -35,6 +35,7 @@ Each action has a stable name; [the API page](?view=api) lists them with their p
 from gradio_client import Client, handle_file
 client = Client("http://127.0.0.1:7860")
 vessels, fundus = client.predict(seed=7, api_name="/generate")
+vessels, fundus = client.predict(seed=7, strength=0.3, variation=1, api_name="/vary")
 fundus = client.predict(handle_file("vessels.png"), style=3, api_name="/translate")
 large = client.predict(handle_file("fundus.png"), api_name="/upscale")
 ```
@@ -54,19 +55,17 @@ terms.
 def tab() -> None:
     """Lay the tab out."""
     with gr.Column(elem_classes="cell about"):
-        gr.Markdown(TEXT)
-        if report():
-            with gr.Accordion("Every score measured with these weights", open=False):
-                gr.HTML(scores(report()), js_on_load=None)
-        if card():
-            with gr.Accordion("Model card", open=False):
-                gr.Markdown(card())
+        gr.Markdown(TEXT, elem_classes="text")
+        with gr.Accordion("Every score measured with these weights", open=False):
+            gr.HTML(scores(report()) if report() else "<p>No report of scores comes with the weights in use.</p>", js_on_load=None)
+        with gr.Accordion("Model card", open=False):
+            gr.Markdown(card() or "No model card comes with the weights in use.", elem_classes="card")
 
 
 def card() -> str:
-    """The model card that lies with the weights, without its front matter; empty where there is none."""
-    path = Path(__file__).parents[2] / "weights" / "README.md"
-    return re.sub(r"\A---\n.*?\n---\n", "", path.read_text(encoding="utf-8"), flags=re.DOTALL) if path.exists() else ""
+    """The model card that lies with the weights in use, without its front matter; empty where there is none."""
+    path = beside("README.md")
+    return re.sub(r"\A---\n.*?\n---\n", "", path.read_text(encoding="utf-8"), flags=re.DOTALL) if path else ""
 
 
 def scores(measured: dict) -> str:

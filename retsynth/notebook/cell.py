@@ -2,20 +2,20 @@
 
 import functools
 import html
-import inspect
 import logging
 import re
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import gradio as gr
+from gradio.processing_utils import save_bytes_to_cache
 
 from retsynth.images import png_bytes
-from retsynth.notebook import gpu, ipynb, pipe
+from retsynth.notebook import Stopped, gpu, heed, ipynb, pipe, source, stoppable, weights
 
 # A cell's state is one word and the number of its last run, "done 3": the style sheet reads it, so no script has to touch the page.
 GUTTER = """<span class="gutter" data-state="${value.split(' ')[0]}">In&nbsp;[${
@@ -63,6 +63,11 @@ def fill(code: str, values: dict) -> str:
     return re.sub(r"\{(\w+)\}", lambda name: repr(values[name[1]]), "\n".join(lines))
 
 
+def png(image, **metadata: object) -> bytes:
+    """A PNG file of `image` that says how it came about: synthetic, the version, `metadata`, and the fingerprint of the weights."""
+    return png_bytes(image, **metadata, weights=weights())
+
+
 @dataclass(frozen=True)
 class Run:
     """What a handler may use while its cell runs. All it leaves lies in `folder`, which is gone once the page has its copies."""
@@ -75,14 +80,14 @@ class Run:
 
         `shown`: put it under the cell's code in the visitor's notebook file as well.
         """
-        data = png_bytes(image, **metadata)
+        data = png(image, **metadata)
         if shown:
             self._write("shown", f"{name}.png", data)
         return self._write("png", f"{name}.png", data)
 
-    def show(self, image) -> None:
+    def show(self, image, **metadata: object) -> None:
         """Put `image` under the cell's code in the visitor's notebook file."""
-        self._write("shown", f"{time.monotonic_ns()}.png", png_bytes(image))
+        self._write("shown", f"{time.monotonic_ns()}.png", png(image, **metadata))
 
     def reads(self, name: str, data: bytes) -> None:
         """Carry `data`, the file `name` that the cell's code reads, in the visitor's notebook file."""
@@ -93,6 +98,7 @@ class Run:
         return {path.name: path.read_bytes() for path in sorted((self.folder / kind).glob("*"))}
 
     def _write(self, kind: str, name: str, data: bytes) -> str:
+        heed()
         path = self.folder / kind / name
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(data)
@@ -103,9 +109,10 @@ class Cell:
     """One cell of the page. Use as a context for its controls, then `with cell.output():` for its results, then `connect`."""
 
     def __init__(self, page: "Page", name: str, prose: str, code: str, unfolded: bool = True):
-        self.page, self.name, self.prose, self.code = page, name, prose, code.replace("{weights}", repr(page.weights))
+        self.page, self.name, self.prose, self.code = page, name, prose, code.replace("{weights}", repr(source()))
         self.unfolded = unfolded  # whether the code is seen at once
         self.events: list = []
+        self.folder = gr.State(None, time_to_live=3600)  # of the visitor's run that goes on, where Stop leaves its sign
         page.cells.append(self)
 
     def __enter__(self) -> "Cell":
@@ -133,7 +140,7 @@ class Cell:
 
     def connect(self, handler: Callable, inputs: dict, outputs: list) -> None:
         """Run calls `handler(run, **inputs)` and puts what it returns, or yields as it goes, into `outputs`."""
-        self.handler, self.inputs, self.outputs = gpu(handler), inputs, outputs
+        self.handler, self.inputs, self.outputs = gpu(stoppable(handler)), inputs, outputs
         controls = list(inputs.values())
         self.source.value = fill(self.code, {name: control.value for name, control in inputs.items()})
         gr.on(
@@ -159,7 +166,7 @@ class Cell:
         event = trigger(
             self._run,
             [self.page.history, *self.inputs.values()],
-            [self.state, self.note, self.page.history, self.page.notebook, *self.outputs],
+            [self.state, self.note, self.page.history, self.page.notebook, *self.outputs, self.folder],
             show_progress_on=self.note,
             concurrency_id="model",
             concurrency_limit=1,
@@ -172,26 +179,33 @@ class Cell:
 
     def aside(self, trigger: Callable, handler: Callable, inputs: list, output) -> None:
         """Let `trigger` put `handler(*inputs)` into `output`, one of the cell's controls. A refusal is said in the cell."""
-        handler = gpu(handler)
+        handler = gpu(stoppable(handler))
 
-        def act(*values: object) -> list:
-            try:
-                return [gr.skip(), gr.skip(), handler(*values)]
-            except ValueError as error:
-                return ["error", _refusal(error), gr.skip()]
+        def act(*values: object) -> Iterator[list]:
+            with _folder() as folder:
+                yield [gr.skip()] * 3 + [folder]
+                try:
+                    for result in handler(_sign(folder), *values):
+                        yield [gr.skip(), gr.skip(), result, gr.skip()]
+                except Stopped:
+                    return
+                except ValueError as error:
+                    yield ["error", _refusal(error), gr.skip(), gr.skip()]
 
         options = {"concurrency_id": "model", "concurrency_limit": 1, "show_progress_on": self.note}
-        self.events.append(trigger(act, inputs, [self.state, self.note, output], **options, **PRIVATE))
+        self.events.append(trigger(act, inputs, [self.state, self.note, output, self.folder], **options, **PRIVATE))
 
     def _run(self, history: list, *values: object, progress=gr.Progress()) -> Iterator[list]:  # gradio finds it by its default
         number, began = (history[-1].number + 1 if history else 1), time.perf_counter()
         inputs, skip = dict(zip(self.inputs, values, strict=True)), [gr.skip()] * len(self.outputs)
-        with TemporaryDirectory(prefix="retsynth-") as folder:
+        with _folder() as folder:
+            yield [gr.skip()] * 4 + skip + [folder]
+            skip.append(gr.skip())
             run = Run(Path(folder), progress)
             try:
-                for results in _each(self.handler(run, **inputs)):
+                for results in self.handler(_sign(folder), run, **inputs):
                     results = results if isinstance(results, (list, tuple)) else [results]
-                    yield [gr.skip()] * 4 + list(results)
+                    yield [gr.skip()] * 4 + list(results) + [gr.skip()]
                 facts = [
                     f"{time.perf_counter() - began:.2f} s",
                     pipe().device.type.upper(),
@@ -205,6 +219,8 @@ class Cell:
                 history = [*(past for past in history if past.name != self.name), executed]
                 path = ipynb.write(Path(folder) / "retsynth.ipynb", history)
                 yield [gr.skip(), gr.skip(), history, gr.update(value=str(path), interactive=True), *skip]
+            except Stopped:
+                return  # what the run has given so far stays
             except (ValueError, gr.Error) as error:
                 yield ["error", _refusal(error), gr.skip(), gr.skip(), *skip]
             except Exception:
@@ -217,15 +233,26 @@ def _refusal(error: object) -> dict:
     return {"error": html.escape(text[:1].upper() + text[1:] + ("" if text.endswith((".", "?")) else "."))}
 
 
-def _each(results: object) -> Iterator:
-    yield from results if inspect.isgenerator(results) else [results]
+def _folder() -> TemporaryDirectory:
+    return TemporaryDirectory(prefix="retsynth-")
+
+
+def _sign(folder: str) -> str:
+    """The file that tells the run in `folder` to stop."""
+    return str(Path(folder) / "stop")
+
+
+def _stop(folder: str | None) -> None:
+    if folder:
+        with suppress(OSError):  # the run is over, and its folder gone
+            Path(_sign(folder)).touch()
 
 
 class Page:
     """What all cells of one page share: the visitor's history, the notebook file made of it, and the tool bar."""
 
-    def __init__(self, weights: str):
-        self.weights, self.cells = weights, []
+    def __init__(self):
+        self.cells: list[Cell] = []
         self.history = gr.State([], time_to_live=3600)
         with gr.Row(elem_classes="toolbar"):
             self.run_all = gr.Button("▶▶ Run all", **SMALL)
@@ -237,23 +264,29 @@ class Page:
     def finish(self) -> None:
         """Connect what needs every cell: the Stop buttons, and the tool bar, which presses the buttons of the tab in view."""
         for cell in self.cells:
+            cell.stop.click(_stop, cell.folder, None, queue=False, show_progress="hidden", **PRIVATE)
             cell.stop.click(None, cell.state, cell.state, js=STOPPING, cancels=cell.events, show_progress="hidden", **PRIVATE)
         self.theme.click(None, js="() => document.body.classList.toggle('dark')", show_progress="hidden", **PRIVATE)
         for button, name in ((self.run_all, "run"), (self.stop_all, "stop"), (self.clear_all, "clear")):
             button.click(None, js=f"() => retsynth.press('{name}')", show_progress="hidden", **PRIVATE)
 
 
-def endpoint(function: Callable, inputs: list, outputs: list, description: str) -> None:
-    """Offer `function` to programs under its own name. What it refuses with a ValueError, the caller gets as one sentence."""
+def endpoint(function: Callable, inputs: list, outputs: list) -> None:
+    """Offer `function` to programs under its own name, with its docstring. The PNG files that it returns as bytes reach the caller as they
+    are, metadata and all; what it refuses with a ValueError, the caller gets as one sentence."""
     on_gpu = gpu(function)
 
-    @functools.wraps(function)  # programs see its parameters' names
-    def call(*values: object):
+    @functools.wraps(function)  # programs see its parameters' names and its docstring
+    def call(*values: object) -> list:
         try:
-            return on_gpu(*values)
+            results = on_gpu(*values)
         except ValueError as error:
             raise gr.Error(str(error), print_exception=False) from error
+        results = results if isinstance(results, tuple) else (results,)
+        given = [
+            save_bytes_to_cache(result, f"{output.label}.png", output.GRADIO_CACHE) if isinstance(result, bytes) else result
+            for result, output in zip(results, outputs, strict=True)
+        ]
+        return given if len(given) > 1 else given[0]
 
-    gr.Button(visible=False).click(
-        call, inputs, outputs, api_name=function.__name__, api_description=description, concurrency_id="model", concurrency_limit=1
-    )
+    gr.Button(visible=False).click(call, inputs, outputs, api_name=function.__name__, concurrency_id="model", concurrency_limit=1)

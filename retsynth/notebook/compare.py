@@ -3,19 +3,22 @@
 import html
 import io
 import json
+import math
 from dataclasses import asdict
 from functools import cache
 from pathlib import Path
+from tempfile import mkdtemp
 from types import SimpleNamespace
 
 import gradio as gr
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageFilter, ImageOps
 from skimage.data import retina
 
 from retsynth.images import read_fundus, read_mask, to_array
 from retsynth.metrics import morphometry, psnr, ssim, ssim_map
-from retsynth.notebook.cell import PICTURES, PRIVATE, SMALL, Cell, Page, Run, endpoint, upload
+from retsynth.notebook import beside
+from retsynth.notebook.cell import PICTURES, PRIVATE, SMALL, Cell, Page, Run, endpoint, png, upload
 
 PROSE = """## How alike, and what that means
 **SSIM** (Wang et al. 2004) compares two images window by window. Read it with its baselines: beside a vessel map, a *blank* one scores
@@ -64,9 +67,9 @@ def measure(run: Run, vessels: int, reference: str | None, candidates: list | No
     maps = []
     for i, (image, (value, local)) in enumerate(zip(images, scores, strict=True), start=1):
         run.reads(f"candidate-{i}.png", files[i - 1])
-        maps.append((run.png(f"ssim-{i}", heat(local)), f"candidate {i}: SSIM {value:.3f}, {psnr(image, wanted):.1f} dB"))
+        shown = run.png(f"ssim-{i}", heat(local), shown=i == 1, **_notes(value))
+        maps.append((shown, f"candidate {i}: SSIM {value:.3f}, {psnr(image, wanted):.1f} dB"))
     run.reads("reference.png", source)
-    run.show(heat(scores[0][1]))
     plot = strip({"candidates": [value for value, _ in scores], **baselines(vessels, wanted)}, vessels)
     return maps, plot, _trees(wanted, images) if vessels else ""
 
@@ -76,10 +79,25 @@ def named(files: list[str]) -> list[tuple[str, str]]:
     return [(file, f"candidate {i}") for i, file in enumerate(files, start=1)]
 
 
-def compare(reference: str, image: str) -> tuple[float, float, np.ndarray]:
+def compare(reference: str, image: str) -> tuple[float, float, bytes]:
+    """Measure how alike two retinal fundus images are: SSIM, PSNR, and a map of where SSIM is low.
+
+    Args:
+        reference: the fundus image to compare with, any size.
+        image: the fundus image to judge, any size.
+
+    Returns:
+        SSIM, up to 1, which means equal
+        PSNR in dB
+        the map of SSIM, 512 x 512 px, dark where the images differ
+    """
     a, b = read_fundus(image), read_fundus(reference)
     value, where = ssim_map(a, b)
-    return value, psnr(a, b), heat(where)
+    return value, psnr(a, b), png(heat(where), **_notes(value))
+
+
+def _notes(value: float) -> dict[str, object]:
+    return {"shows": "SSIM map", "ssim": round(value, 4)}
 
 
 def heat(values: np.ndarray) -> np.ndarray:
@@ -93,50 +111,66 @@ def baselines(vessels: int, wanted) -> dict[str, list[float]]:
     """SSIM of real images among themselves and of ours with them, as measured in training; and, measured here, of nothing at all."""
     measured = {}
     if vessels and (groups := report().get("trees", {}).get("groups")):
-        measured = {name: [groups[group]["ssim"]] for name, group in MEASURED.items() if group in groups}
+        found = {name: groups[group] for name, group in MEASURED.items() if group in groups}
+        measured = {name: group.get("ssim_values") or [group["ssim"]] for name, group in found.items()}
     if not vessels and (likeness := report().get("fundus", {}).get("likeness")):
         measured = {"real": [likeness["ssim of one test photograph to another"]], "ours": [likeness["ssim"]]}
     blank = np.zeros((512, 512), np.uint8) if vessels else _plain(to_array(wanted))
     return {**measured, "blank": [ssim(to_array(wanted), blank)]}
 
 
-@cache
 def report() -> dict:
-    """The scores measured in training, report.json beside the weights; empty where there is none."""
-    path = Path(__file__).parents[2] / "weights" / "report.json"
-    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    """The scores measured in training, report.json beside the weights in use; empty where there is none."""
+    path = beside("report.json")
+    return json.loads(path.read_text(encoding="utf-8")) if path else {}
 
 
 def strip(groups: dict[str, list[float]], vessels: int) -> str:
     """A strip plot: a row for each group, a dot for each value, a bar at the mean. SVG, and a sentence for those who do not see it."""
-    names = {"real": "real against real", "ours": "ours against real", "gaussian": "Gaussian prior", "candidates": "your candidates"} | {
-        "blank": BLANK[vessels]
-    }
+    names = NAMED | {"blank": BLANK[vessels]}
     rows = [(names.get(name, name), name == "candidates", values) for name, values in groups.items()]
-    foot = 24 + 34 * len(rows)
-    ticks = "".join(_tick(tick, foot) for tick in (0.2, 0.4, 0.6, 0.8, 1.0))
-    words = "; ".join(f"{label} {np.mean(values):.3f}" for label, _, values in rows)
-    title = html.escape(f"Mean SSIM with the reference or with real {'vessel maps' if vessels else 'fundus images'}: {words}")
-    drawn = "".join(_row(26 + 34 * i, *row) for i, row in enumerate(rows))
-    return f"<svg class='strip-plot' viewBox='0 0 700 {foot + 28}' role='img' aria-label='{title}'>{ticks}{drawn}</svg>"
+    low = min(0.2, math.floor(5 * min(min(values) for _, _, values in rows)) / 5)  # the axis goes down by fifths, to where the values do
+    foot = 46 * len(rows) + 4
+    ticks = "".join(_tick(tick / 5, low, foot) for tick in range(round(5 * low), 6))
+    title = html.escape(
+        f"SSIM with the reference or with real {'vessel maps' if vessels else 'fundus images'}: "
+        + "; ".join(f"{label} {_words(values)}" for label, _, values in rows)
+    )
+    drawn = "".join(_row(46 * i, low, *row) for i, row in enumerate(rows))
+    return (
+        f"<svg class='strip-plot' viewBox='0 0 360 {foot + 18}' role='img' aria-label='{title}'>{ticks}{drawn}</svg>"
+        "<p class='small-print strip-legend'><span><i class='mine'></i>one of your candidates</span><span><i></i>another "
+        "comparison</span><span><i class='mean'></i>their mean, as the figure on the right</span></p>"
+    )
 
 
-def _at(value: float) -> float:
-    """The place of an SSIM between 0.2 and 1 on the plot's axis."""
-    return 150 + (min(max(value, 0.2), 1.0) - 0.2) / 0.8 * 490
+def _words(values: list[float]) -> str:
+    many = f", {len(values)} values from {min(values):.3f} to {max(values):.3f}" if len(values) > 1 else ""
+    return f"{np.mean(values):.3f}{many}"
 
 
-def _tick(value: float, foot: int) -> str:
-    line = f"<line class='grid' x1='{_at(value):.0f}' x2='{_at(value):.0f}' y1='8' y2='{foot}'/>"
-    return line + f"<text class='tick' x='{_at(value):.0f}' y='{foot + 18}'>{value:.1f}</text>"
+def _at(value: float, low: float) -> float:
+    """The place of an SSIM between `low` and 1 on the plot's axis."""
+    return 10 + (value - low) / (1 - low) * 290
 
 
-def _row(y: int, label: str, mine: bool, values: list[float]) -> str:
-    mean, kind = float(np.mean(values)), "mine" if mine else "other"
-    dots = "".join(f"<circle class='{kind}' cx='{_at(v):.1f}' cy='{y + (j * 7) % 11 - 5}' r='4'/>" for j, v in enumerate(values))
-    bar = f"<line class='mean' x1='{_at(mean):.1f}' x2='{_at(mean):.1f}' y1='{y - 12}' y2='{y + 12}'/>"
-    name = f"<text class='label' x='136' y='{y + 5}'>{html.escape(label)}</text>"
-    return f"{name}{dots}{bar}<text class='value' x='652' y='{y + 5}'>{mean:.3f}</text>"
+def _tick(value: float, low: float, foot: int) -> str:
+    x = f"{_at(value, low):.0f}"
+    return f"<line class='grid' x1='{x}' x2='{x}' y1='4' y2='{foot}'/><text class='tick' x='{x}' y='{foot + 14}'>{value:.1f}</text>"
+
+
+def _row(y: int, low: float, label: str, mine: bool, values: list[float]) -> str:
+    mean, kind, middle = _at(float(np.mean(values)), low), "mine" if mine else "other", y + 32
+    # the more values, the smaller the dots; neighbours are moved up and down, so that they can be told apart
+    radius, spread = (3.5, 5) if len(values) < 12 else (2, 9)
+    heights = [middle + (i * 7 % 13 / 6 - 1) * spread if len(values) > 1 else middle for i in range(len(values))]
+    dots = "".join(
+        f"<circle class='{kind}' cx='{_at(value, low):.1f}' cy='{height:.1f}' r='{radius}'/>"
+        for value, height in zip(values, heights, strict=True)
+    )
+    bar = f"<line class='mean' x1='{mean:.1f}' x2='{mean:.1f}' y1='{middle - 11}' y2='{middle + 11}'/>"
+    name = f"<text class='label' x='10' y='{y + 15}'>{html.escape(label)}</text>"
+    return f"{name}{bar}{dots}<text class='value' x='312' y='{middle + 4}'>{np.mean(values):.3f}</text>"
 
 
 def _trees(wanted, images: list) -> str:
@@ -151,17 +185,35 @@ def _trees(wanted, images: list) -> str:
     return f"<div class='scroll'><table class='figures'><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>"
 
 
-@cache
 def _default(vessels: int) -> bytes:
-    """A reference for those who bring none: a real photograph from scikit-image's wheel, or a synthetic vessel map."""
+    """A reference for those who bring none: a real photograph from scikit-image's wheel, or the vessel map that comes with the weights."""
     if not vessels:
-        file = io.BytesIO()
-        Image.fromarray(retina()).save(file, "PNG", compress_level=1)
-        return file.getvalue()
-    shipped = Path(__file__).parents[2] / "weights" / "examples" / "sample_vessels.png"
-    if not shipped.exists():
+        return _photograph()
+    shipped = beside("examples/sample_vessels.png")
+    if not shipped:
         raise ValueError("there is no reference map yet: upload one")
     return shipped.read_bytes()
+
+
+@cache
+def _photograph() -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(retina()).save(file, "PNG", compress_level=1)
+    return file.getvalue()
+
+
+@cache
+def _example() -> tuple[str, list[tuple[str, str]]]:
+    """A photograph, and what to compare with it: itself out of focus, itself mirrored and a synthetic eye where one comes with the weights.
+    Written at the first wish for it."""
+    folder = Path(mkdtemp(prefix="retsynth-"))
+    photograph = Image.fromarray(retina()).resize((512, 512), Image.Resampling.LANCZOS)
+    blurred, mirrored = photograph.filter(ImageFilter.GaussianBlur(2)), ImageOps.mirror(photograph)
+    for name, image in {"photograph": photograph, "blurred": blurred, "mirrored": mirrored}.items():
+        image.save(folder / f"{name}.png")
+    synthetic = beside("examples/sample_fundus.png")
+    files = [str(folder / "blurred.png"), str(folder / "mirrored.png"), *([str(synthetic)] if synthetic else [])]
+    return str(folder / "photograph.png"), named(files)
 
 
 def _plain(fundus: np.ndarray) -> np.ndarray:
@@ -176,19 +228,22 @@ def tab(page: Page) -> SimpleNamespace:
         with gr.Row(elem_classes="controls"):
             vessels = gr.Radio([("Fundus images", 0), ("Vessel maps", 1)], value=0, label="Compare", min_width=200)
             take = gr.Button("Take the generated", elem_classes="dice", **SMALL)
+            example = gr.Button("Try an example", elem_classes="dice", **SMALL)
         with gr.Row(elem_classes="controls"):
             reference = upload("Reference (empty: a real photograph, or a synthetic map)", height=220, min_width=240)
             options = {"type": "filepath", "format": "png", "sources": ["upload"], "file_types": ["image"], "object_fit": "contain"}
             candidates = gr.Gallery(label="Candidates", columns=4, height=220, min_width=240, interactive=True, **options)
         with cell.output():
-            maps = gr.Gallery(label="SSIM maps", columns=3, elem_classes="pictures until-run", **PICTURES)
+            maps = gr.Gallery(label="SSIM maps", columns=3, elem_classes="pictures maps until-run", **PICTURES)
             gr.HTML(LEGEND, js_on_load=None, elem_classes="until-run")
             plot = gr.HTML(js_on_load=None, elem_classes="plot")
             trees = gr.HTML(js_on_load=None)
     cell.connect(measure, {"vessels": vessels, "reference": reference, "candidates": candidates}, [maps, plot, trees])
     quick = {"queue": False, "show_progress": "hidden", **PRIVATE}
+    shown = example.click(lambda: (0, *_example()), None, [vessels, reference, candidates], **quick)
+    cell.bind(shown.then)
     candidates.upload(lambda given: named([file for file, _ in given or []]), candidates, candidates, **quick)
     with gr.Row(visible=False):
         results = [gr.Number(label="ssim"), gr.Number(label="psnr"), gr.Image(format="png", label="ssim_map")]
-        endpoint(compare, [upload("reference"), upload("image")], results, "SSIM, PSNR in dB and the SSIM map of two fundus images.")
+        endpoint(compare, [upload("reference"), upload("image")], results)
     return SimpleNamespace(cell=cell, vessels=vessels, reference=reference, candidates=candidates, take=take)

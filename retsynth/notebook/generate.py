@@ -1,16 +1,18 @@
-"""Generate: from a seed to vessel maps and their fundus images, and the way from one seed to another."""
+"""Generate: from a seed to vessel maps and their fundus images, the way from one seed to another, and variations of one tree."""
 
 import zipfile
 from pathlib import Path
+from tempfile import mkdtemp
 from types import SimpleNamespace
 
 import gradio as gr
 import numpy as np
-from PIL import Image
+from PIL import ExifTags, Image
 
-from retsynth.images import overlay, read_image, to_array
-from retsynth.notebook import pipe
-from retsynth.notebook.cell import PICTURES, PRIVATE, SHOWN, SMALL, Cell, Page, Run, endpoint
+from retsynth import __version__
+from retsynth.images import COMMENT, overlay, read_image, to_array, write_png
+from retsynth.notebook import beside, pipe, weights
+from retsynth.notebook.cell import PICTURES, PRIVATE, SHOWN, SMALL, Cell, Page, Run, endpoint, png
 
 PAIRS = """## A seed becomes an eye
 A residual **variational autoencoder** with a learned flow prior draws a vessel tree, a **deconvolution denoiser** makes it crisp, and
@@ -43,6 +45,24 @@ for t in np.linspace(0, 1, {steps}):
     frames.append(pipe.translate(vessels, style=style, seed={seed}))
 Image.fromarray(np.hstack([to_array(frame) for frame in frames]))"""
 
+NEAR = """## Variations of one tree
+Mixing fresh noise into a seed's own, so that the sum stays standard normal, gives near relatives of its tree: at strength 0 the tree
+itself, at 1 strangers. The first picture is the tree as it was."""
+
+NEAR_CODE = """\
+import numpy as np
+from PIL import Image
+from retsynth.images import to_array
+from retsynth.pipeline import Pipeline
+
+pipe = Pipeline.from_pretrained({weights})
+z = pipe.noise({seed})
+frames = []
+for noise in [z] + [pipe.vary(z, {strength}, seed={first} + i) for i in range({count})]:
+    vessels = pipe.annotate(pipe.denoise(pipe.sample_vessels(noise)))
+    frames.append(pipe.translate(vessels, style=pipe.style({seed}), seed={seed}))
+Image.fromarray(np.hstack([to_array(frame) for frame in frames]))"""
+
 RANDOM_SEED = "() => Math.floor(Math.random() * 2 ** 32)"
 CAPTIONS = {"vessels": "vessel map", "fundus": "fundus", "overlay": "both", "large": "fundus, 1024 px"}
 SYNTHETIC = "Synthetic images, not for diagnosis. Each downloaded PNG says so in its metadata, with the seed."
@@ -50,10 +70,10 @@ SYNTHETIC = "Synthetic images, not for diagnosis. Each downloaded PNG says so in
 
 def pairs(run: Run, seed: int, count: int, prior: str, temperature: float, eye: str, style_seed: int | None, upscale: bool):
     """One eye after another, so that Stop works between them: yields the gallery so far and, at the end, the archive."""
-    gallery, options = [], {"prior": prior, "temperature": temperature, "style_seed": style_seed, "upscale": upscale}
+    gallery, options = [], {"prior": prior, "temperature": temperature, "eye": eye, "style_seed": style_seed}
     for i in range(count):
         done = _share(run, i, count)
-        gallery += _eye(run, pipe()(seed, first=i, progress=done, **options), count)
+        gallery += _eye(run, pipe()(seed, first=i, progress=done, upscale=upscale, **options), count, options)
         yield gr.update(value=gallery, columns=4 if upscale else 3), gr.skip()
     yield gr.skip(), gr.update(value=_archive(run), interactive=True)
 
@@ -66,39 +86,96 @@ def way(run: Run, seed: int, other: int, steps: int):
         frames.append(_between(seed, other, t))
         strip.append((run.png(f"t={t:.2f}", frames[-1], seed=seed, other=other, t=round(t, 4)), f"{t:.2f}"))
         yield strip, gr.skip()
-    run.show(np.hstack([to_array(frame) for frame in frames]))
-    yield gr.skip(), _animation(run.folder / "between.webp", [to_array(frame) for frame in frames])
+    run.show(np.hstack([to_array(frame) for frame in frames]), seed=seed, other=other, steps=steps)
+    yield gr.skip(), _animation(run.folder / "between.webp", [to_array(frame) for frame in frames], seed=seed, other=other, steps=steps)
 
 
-def generate(seed: int, prior: str, style_seed: int) -> tuple[np.ndarray, np.ndarray]:
-    sample = pipe()(seed, prior=prior, style_seed=style_seed if style_seed >= 0 else None)
-    return to_array(sample.annotation), to_array(sample.large)
+def near(run: Run, seed: int, strength: float, count: int, first: int | None):
+    """The eye of a seed and variations of its tree, one after another."""
+    if first is None:
+        raise ValueError("the first variation has no number: give a whole number from 0 on")
+    frames, strip = [], []
+    for i in range(count + 1):
+        name = f"variation {first + i - 1}" if i else f"seed {seed}"
+        run.progress(i / (count + 1), desc=name)
+        z = pipe().noise(seed)
+        frames.append(_painted(pipe().vary(z, strength, seed=first + i - 1) if i else z, pipe().style(seed), seed)[1])
+        notes = {"seed": seed, "strength": strength, "variation": first + i - 1} if i else {"seed": seed}
+        strip.append((run.png(f"{i:02d}", frames[-1], **notes), name))
+        yield (strip,)
+    run.show(np.hstack([to_array(frame) for frame in frames]), seed=seed, strength=strength, variation=f"{first} to {first + count - 1}")
+
+
+def vary(seed: int, strength: float, variation: int) -> tuple[bytes, bytes]:
+    """Make a variation of a synthetic eye: its vessel tree changed a little or much, its appearance kept. Not for diagnosis.
+
+    Args:
+        seed: the seed of the eye to vary, a whole number from 0 to 4294967295.
+        strength: from 0, which gives the eye itself, to 1, which gives another tree.
+        variation: the number of the variation, a whole number from 0 on.
+
+    Returns:
+        the vessel map, 512 x 512 px, white vessels on black
+        the fundus image, 512 x 512 px
+    """
+    vessels, fundus = _painted(pipe().vary(pipe().noise(seed), strength, seed=variation), pipe().style(seed), seed)
+    notes = {"seed": seed, "strength": strength, "variation": variation}
+    return png(vessels, **notes), png(fundus, **notes)
+
+
+def generate(seed: int, prior: str, style_seed: int) -> tuple[bytes, bytes]:
+    """Make a synthetic eye from a seed: a vessel map and the retinal fundus image painted from it. Not for diagnosis.
+
+    Args:
+        seed: a whole number from 0 to 4294967295; the same seed gives the same eye.
+        prior: "flow" for connected trees, "gaussian" for the baseline of the paper.
+        style_seed: the seed of the appearance; below 0 the appearance is the seed's own.
+
+    Returns:
+        the vessel map, 512 x 512 px, white vessels on black
+        the fundus image, 1024 x 1024 px
+    """
+    look = style_seed if style_seed >= 0 else None
+    sample, notes = pipe()(seed, prior=prior, style_seed=look), _notes(seed=seed, prior=prior, style_seed=look)
+    return png(sample.annotation, **notes), png(sample.large, **notes)
+
+
+def _notes(style_seed: int | None, **options: object) -> dict[str, object]:
+    """Parameters as the metadata of pictures has them, here and from the command line."""
+    return {**options, "style_seed": "own" if style_seed is None else style_seed}
 
 
 def _between(seed: int, other: int, t: float):
     z = pipe().interpolate(pipe().noise(seed), pipe().noise(other), t)
-    style = (1 - t) * pipe().style(seed) + t * pipe().style(other)
-    return pipe().translate(pipe().annotate(pipe().denoise(pipe().sample_vessels(z))), style=style, seed=seed)
+    return _painted(z, (1 - t) * pipe().style(seed) + t * pipe().style(other), seed)[1]
 
 
-def _eye(run: Run, sample, count: int) -> list[tuple[str, str]]:
+def _painted(z, style, seed: int) -> tuple:
+    """From noise to a vessel map, (1, 1, 512, 512), and its fundus image, (1, 3, 512, 512)."""
+    vessels = pipe().annotate(pipe().denoise(pipe().sample_vessels(z)))
+    return vessels, pipe().translate(vessels, style=style, seed=seed)
+
+
+def _eye(run: Run, sample, count: int, options: dict) -> list[tuple[str, str]]:
     """The pictures of one sample, written and captioned."""
-    notes, blend = {"seed": sample.seed, "index": sample.first}, overlay(sample.fundus, sample.annotation)
+    notes, blend = _notes(seed=sample.seed, index=sample.first, **options), overlay(sample.fundus, sample.annotation)
     pictures = {"vessels": sample.annotation, "fundus": sample.fundus, "overlay": blend, "large": sample.large}
     if sample.first == 0:
-        run.show(blend)
+        run.show(blend, **notes)
     number = f" {sample.first}" if count > 1 else ""
     written = {kind: run.png(f"{sample.first:04d}_{kind}", image, **notes) for kind, image in pictures.items() if image is not None}
     return [(path, CAPTIONS[kind] + number) for kind, path in written.items()]
 
 
-def _shipped(examples: Path) -> list:
+def _shipped() -> list[tuple[str, str]]:
     """The sample that comes with the weights, to be seen before any model is loaded; nothing where there is none."""
-    vessels, fundus = examples / "sample_vessels.png", examples / "sample_fundus.png"
-    if not (vessels.exists() and fundus.exists()):
+    vessels, fundus = beside("examples/sample_vessels.png"), beside("examples/sample_fundus.png")
+    if not (vessels and fundus):
         return []
-    both = overlay(read_image(fundus), read_image(vessels))
-    return [(str(vessels), CAPTIONS["vessels"]), (str(fundus), CAPTIONS["fundus"]), (both, CAPTIONS["overlay"])]
+    both = Path(mkdtemp(prefix="retsynth-")) / "sample_overlay.png"
+    with Image.open(fundus) as image:
+        write_png(both, overlay(read_image(fundus), read_image(vessels)), **image.text)
+    return [(str(vessels), CAPTIONS["vessels"]), (str(fundus), CAPTIONS["fundus"]), (str(both), CAPTIONS["overlay"])]
 
 
 def _archive(run: Run) -> str:
@@ -110,9 +187,13 @@ def _archive(run: Run) -> str:
     return str(path)
 
 
-def _animation(path: Path, frames: list[np.ndarray]) -> str:
-    there = [Image.fromarray(frame).resize((384, 384)) for frame in frames]
-    there[0].save(path, save_all=True, append_images=there[1:] + there[-2:0:-1], duration=220, loop=0, quality=85)
+def _animation(path: Path, frames: list[np.ndarray], **metadata: object) -> str:
+    """There and back again. WebP knows no text chunks: what a PNG would say of itself stands in the Exif fields."""
+    there, exif = [Image.fromarray(frame).resize((384, 384)) for frame in frames], Image.Exif()
+    notes = {**metadata, "weights": weights()}
+    exif[ExifTags.Base.ImageDescription] = "; ".join([COMMENT, *(f"{name} {value}" for name, value in notes.items())])
+    exif[ExifTags.Base.Software] = f"retsynth {__version__}"
+    there[0].save(path, save_all=True, append_images=there[1:] + there[-2:0:-1], duration=220, loop=0, quality=85, exif=exif)
     return str(path)
 
 
@@ -122,7 +203,7 @@ def _share(run: Run, i: int, count: int):
     return lambda done, text: run.progress((i + done) / count, desc=eye + text)
 
 
-def tab(page: Page, examples: Path) -> SimpleNamespace:
+def tab(page: Page) -> SimpleNamespace:
     """Lay the tab out; returns what others need of it."""
     with Cell(page, "generate", PAIRS, PAIRS_CODE) as cell:
         with gr.Row(elem_classes="controls"):
@@ -137,7 +218,7 @@ def tab(page: Page, examples: Path) -> SimpleNamespace:
                 upscale = gr.Checkbox(False, label="1024 px as well (EDSR)")
         with cell.output():
             gallery = gr.Gallery(
-                _shipped(examples), label="Pairs", columns=3, type="filepath", elem_classes="pictures", elem_id="pairs", **PICTURES
+                _shipped(), label="Pairs", columns=3, type="filepath", elem_classes="pictures", elem_id="pairs", **PICTURES
             )
             gr.HTML(SYNTHETIC, elem_classes="small-print", js_on_load=None)
             with gr.Row(elem_classes="bar carry"):
@@ -149,26 +230,43 @@ def tab(page: Page, examples: Path) -> SimpleNamespace:
     cell.connect(pairs, {**shape, "style_seed": style_seed, "upscale": upscale}, [gallery, archive])
     cell.bind(dice.click(None, None, seed, js=RANDOM_SEED, show_progress="hidden", **PRIVATE).then)
     chosen = gr.State(0)
-    _between_tab(page)
+    _between_cell(page)
+    _near_cell(page)
     with gr.Row(visible=False):
         style = gr.Number(-1, label="style_seed", precision=0)
         endpoint(
             generate,
             [gr.Number(7, label="seed", precision=0), gr.Radio(["flow", "gaussian"], value="flow", label="prior"), style],
             [gr.Image(format="png", label="vessels"), gr.Image(format="png", label="fundus")],
-            "A seed to a vessel map (512 px, binary) and its fundus image (1024 px); a style_seed below 0 leaves the look to the seed.",
+        )
+        endpoint(
+            vary,
+            [gr.Number(7, label="seed", precision=0), gr.Number(0.3, label="strength"), gr.Number(1, label="variation", precision=0)],
+            [gr.Image(format="png", label="vessels"), gr.Image(format="png", label="fundus")],
         )
     return SimpleNamespace(cell=cell, seed=seed, gallery=gallery, chosen=chosen, edit=edit, enlarge=enlarge, compare=compare)
 
 
-def _between_tab(page: Page) -> None:
+def _between_cell(page: Page) -> None:
     with Cell(page, "between", WAY, WAY_CODE) as cell:
         with gr.Row(elem_classes="controls"):
             seed = gr.Number(7, label="From seed", precision=0, min_width=130)
             other = gr.Number(8, label="To seed", precision=0, min_width=130)
             steps = gr.Slider(3, 12, 5, step=1, label="Steps", min_width=160)
         with cell.output():
-            strip = gr.Gallery(label="Steps", columns=5, elem_classes="pictures until-run", **PICTURES)
+            strip = gr.Gallery(label="Steps", columns=5, elem_classes="pictures strip until-run", **PICTURES)
             alt = "Animation from the first eye to the second and back"
             film = gr.Image(format="webp", height=320, elem_classes="film until-run", alt_text=alt, **SHOWN)
     cell.connect(way, {"seed": seed, "other": other, "steps": steps}, [strip, film])
+
+
+def _near_cell(page: Page) -> None:
+    with Cell(page, "vary", NEAR, NEAR_CODE) as cell:
+        with gr.Row(elem_classes="controls"):
+            seed = gr.Number(7, label="Of seed", precision=0, min_width=130)
+            strength = gr.Slider(0, 1, 0.3, step=0.05, label="Strength", min_width=160)
+            count = gr.Slider(1, 8, 3, step=1, label="Variations", min_width=160)
+            first = gr.Number(1, label="First variation", precision=0, min_width=130)
+        with cell.output():
+            strip = gr.Gallery(label="Variations", columns=5, elem_classes="pictures strip until-run", **PICTURES)
+    cell.connect(near, {"seed": seed, "strength": strength, "count": count, "first": first}, [strip])

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from retsynth import __version__
+from retsynth.notebook import source
 
-INSTALL = "# Synthetic images, not for diagnosis. Made with retsynth {version}: install it, and run this beside its weights folder."
+INSTALL = "# Synthetic images, not for diagnosis. Made with retsynth {version}: install it, and run this beside the weights, {source!r}."
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,7 @@ class Executed:
 
 def notebook(history: list[Executed]) -> dict:
     """The cells of `history` as a notebook of format 4.5, which carries everything it reads."""
-    cells = [_code("about", None, INSTALL.format(version=__version__))]
+    cells = [_code("about", None, INSTALL.format(version=__version__, source=source()))]
     for executed in history:
         cells.append({"id": f"{executed.name}-prose", "cell_type": "markdown", "metadata": {}, "source": executed.prose})
         if executed.reads:

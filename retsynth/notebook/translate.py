@@ -5,11 +5,10 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import gradio as gr
-import numpy as np
 
-from retsynth.images import png_bytes, read_fundus, read_mask, to_array
+from retsynth.images import png_bytes, read_fundus, read_mask
 from retsynth.notebook import asset, pipe
-from retsynth.notebook.cell import SHOWN, SMALL, Cell, Page, Run, endpoint, upload
+from retsynth.notebook.cell import SHOWN, SMALL, Cell, Page, Run, endpoint, png, upload
 from retsynth.pipeline import CONTROLS
 
 PROSE = """## Draw the vessels, watch the eye
@@ -25,7 +24,7 @@ pipe = Pipeline.from_pretrained({weights})
 mask = read_mask('vessels.png')  # the drawing: (1, 1, 512, 512) of 0 and 1
 [photo]style = pipe.encode_style(read_fundus('photograph.png'))
 [!photo]style = pipe.style({style})
-style = pipe.adjust(style, brightness={brightness}, pigmentation={pigmentation})
+style = pipe.adjust(style, {controls})
 fundus = pipe.translate(mask, style=style, seed={seed})
 Image.fromarray(to_array(fundus))""".replace("{controls}", ", ".join(f"{name}={{{name}}}" for name in CONTROLS))
 
@@ -42,10 +41,11 @@ def paint(run: Run, drawing: str, style: int, photo: str | None, seed: int, **co
     vessels = base64.b64decode(drawing.partition(",")[2])
     mask, code = read_mask(vessels), pipe().encode_style(read_fundus(photo)) if photo else pipe().style(style)
     fundus = pipe().translate(mask, style=pipe().adjust(code, **controls), seed=seed)
+    notes = {"seed": seed, "style_seed": "a photograph's" if photo else style, **controls}
     run.reads("vessels.png", vessels)
     if photo:
         run.reads("photograph.png", Path(photo).read_bytes())
-    return run.png("fundus", fundus, shown=True, seed=seed), gr.update(value=run.png("vessels", mask), interactive=True)
+    return run.png("fundus", fundus, shown=True, **notes), gr.update(value=run.png("vessels", mask, **notes), interactive=True)
 
 
 def tree(seed: int) -> str:
@@ -63,8 +63,18 @@ def url(mask) -> str:
     return "data:image/png;base64," + base64.b64encode(png_bytes(mask)).decode()
 
 
-def translate(vessels: str, style: int, seed: int) -> np.ndarray:
-    return to_array(pipe().translate(read_mask(vessels), style=style, seed=seed))
+def translate(vessels: str, style: int, seed: int) -> bytes:
+    """Paint a synthetic retinal fundus image from a vessel map. Not for diagnosis.
+
+    Args:
+        vessels: the vessel map, an image of light vessels on dark or dark on light, any size.
+        style: the seed of the appearance, a whole number from 0 to 4294967295.
+        seed: the seed of the grain and the choroid's texture, in the same range.
+
+    Returns:
+        the fundus image, 512 x 512 px
+    """
+    return png(pipe().translate(read_mask(vessels), style=style, seed=seed), seed=seed, style_seed=style)
 
 
 def tab(page: Page) -> SimpleNamespace:
@@ -86,7 +96,7 @@ def tab(page: Page) -> SimpleNamespace:
             with gr.Row(elem_classes="controls"):
                 style = gr.Slider(0, 999, 7, step=1, label="Appearance seed", min_width=150)
                 seed = gr.Slider(0, 999, 0, step=1, label="Grain seed", min_width=150)
-            with gr.Row(elem_classes="controls"):
+            with gr.Row(elem_classes="controls looks"):
                 controls = {name: gr.Slider(-2, 2, 0, step=0.1, label=name.capitalize(), min_width=110) for name in CONTROLS}
             with gr.Accordion("Take the appearance of a photograph", open=False):
                 photo = upload("Photograph", show_label=False, height=180)
@@ -100,6 +110,5 @@ def tab(page: Page) -> SimpleNamespace:
             translate,
             [upload("vessels"), gr.Number(0, label="style", precision=0), gr.Number(0, label="seed", precision=0)],
             [gr.Image(format="png", label="fundus")],
-            "A vessel map, light on dark or dark on light, to a fundus image of 512 px.",
         )
     return SimpleNamespace(cell=cell, canvas=canvas, fundus=fundus, tree_seed=tree_seed, enlarge=enlarge, compare=compare)

@@ -124,6 +124,14 @@ def test_between_two_seeds(visit):
     assert page.locator("#cell-between .film img").evaluate("image => image.naturalWidth") > 0
 
 
+def test_variations(visit):
+    page = visit()
+    page.locator("#cell-vary").get_by_label("Variations").first.fill("2")
+    expect(page.locator("#cell-vary code")).to_contain_text("range(2)")
+    run(page, "vary")
+    expect(page.locator("#cell-vary .thumbnail-item img")).to_have_count(3)
+
+
 def test_a_stroke_changes_the_fundus_and_undo_takes_it_back(visit):
     page = visit("?tab=draw")
     stroke(page, ARCADE)
@@ -451,7 +459,9 @@ def test_the_actions_answer_programs(server, tmp_path, vessel_tree, tiny_pipelin
     painted = client.predict(handle_file(tmp_path / "map.png"), 3, 0, api_name="/translate")
     expected = to_array(tiny_pipeline.translate(read_mask(tmp_path / "map.png"), style=3, seed=0))
     assert np.array_equal(np.asarray(Image.open(painted).convert("RGB")), expected)
+    assert all(Image.open(file).text["Comment"] == "Synthetic image. Not for diagnosis." for file in (vessels, fundus, painted))
+    assert Image.open(painted).text["style_seed"] == "3"
     with pytest.raises(Exception, match="seed"):
         client.predict(seed=-1, api_name="/generate")
     info = json.load(urllib.request.urlopen(f"{server}/gradio_api/info"))
-    assert set(info["named_endpoints"]) == {"/generate", "/translate", "/upscale", "/compare"}
+    assert set(info["named_endpoints"]) == {"/generate", "/vary", "/translate", "/upscale", "/compare"}
