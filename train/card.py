@@ -29,8 +29,8 @@ for diagnosis.**
 |---|---|---|---|---|---|
 {files}
 
-Minutes are those of one thread of a two-core AMD EPYC that other work shared (two threads for the prior's last 1,300
-steps). Weights are stored in half precision, their config and these notes in each file's metadata.
+Minutes are those of one thread of a two-core machine that other work shared (two threads for some 1,300 steps of the
+prior). Weights are stored in half precision, their config and these notes in each file's metadata.
 `python -m train.NAME --data DRIVE --steps STEPS` makes each again (`vae` first, then `prior`, then `denoiser`; `pix2pix`
 and `edsr` on their own); what the options column does not name is the default of the script.
 
@@ -61,7 +61,18 @@ it does not give in full; with Wang's (Gaussian window 11 px) real maps reach th
 * The weights here grew while this was found out: the flow saw even times for its first 500 steps, times around 0.38 up to 1,300, and those
   around 0.18 since; the VAE's adversarial loss was on every crop from step 500 to 690.
 * Pieces of a thresholded tree were joined by an algorithm (`retsynth/connect.py`), since the denoiser alone leaves 37 of them. Kept.
-* A third appearance control, contrast: the style code moves it by less than 3 %. Thrown out.
+* A third appearance control, contrast: the style code moved it by less than 3 %, until every eighth photograph was shown with more or less
+  contrast than it has. Kept since.
+* A translation whose only chance is noise at each level: smooth ground, no choroid. A texture code on a coarse grid, encoded from the
+  photograph in every other step and drawn from N(0, I) in the rest (BicycleGAN), gives choroid and disc a source. Kept. With L1 on images
+  pooled by 64 in the latter steps discs fell apart; pooled by 16 they hold.
+* The pixel shuffle at the end of the translation printed a lattice of two pixels on plain ground. Bilinear enlargement instead.
+* Where thin vessels are lost: true latents, noised to time t and carried on by the flow, give shorter and thicker trees for every t from
+  0.9 down to 0.4; more or other sampling steps change nothing, guidance by the flow without its attention next to nothing. So half of the
+  times in training are drawn evenly again, after the course of the trees had been learned. Kept.
+* A denoiser whose discriminator sees soft maps learns to make them crisp first; shown binary ones (straight-through gradients), it judges
+  their shape alone. Kept.
+* Convolutions in bfloat16 during training, where the CPU has matrix instructions for it: two to four times the steps a minute. Kept.
 * The adversarial loss of the VAE on every crop: half of the time for no gain that showed. A quarter of the crops. Kept.
 
 ## Limits
