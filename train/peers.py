@@ -66,7 +66,7 @@ class EDSRBaseline(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Unclamped output, for the loss."""
         h = self.head(x - self.mean)
-        return self.tail(self.body(h).add_(h)).add_(self.mean)
+        return self.tail(self.body(h).add_(h)) + self.mean
 
     def upscale(self, x: Tensor) -> Tensor:
         """(N, 3, H, W) in [0, 1] -> (N, 3, 2H, 2W) in [0, 1]."""
