@@ -264,8 +264,10 @@ class Page:
     def finish(self) -> None:
         """Connect what needs every cell: the Stop buttons, and the tool bar, which presses the buttons of the tab in view."""
         for cell in self.cells:
+            # in this order: a run that heeds its sign may be over before the next listener is asked, and `cancels` waits for it
+            cell.stop.click(None, cell.state, cell.state, js=STOPPING, show_progress="hidden", **PRIVATE)
             cell.stop.click(_stop, cell.folder, None, queue=False, show_progress="hidden", **PRIVATE)
-            cell.stop.click(None, cell.state, cell.state, js=STOPPING, cancels=cell.events, show_progress="hidden", **PRIVATE)
+            cell.stop.click(None, cancels=cell.events, show_progress="hidden", **PRIVATE)  # those that still wait for their turn
         self.theme.click(None, js="() => document.body.classList.toggle('dark')", show_progress="hidden", **PRIVATE)
         for button, name in ((self.run_all, "run"), (self.stop_all, "stop"), (self.clear_all, "clear")):
             button.click(None, js=f"() => retsynth.press('{name}')", show_progress="hidden", **PRIVATE)

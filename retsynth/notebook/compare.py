@@ -4,6 +4,7 @@ import html
 import io
 import json
 import math
+import shutil
 from dataclasses import asdict
 from functools import cache
 from pathlib import Path
@@ -211,9 +212,10 @@ def _example() -> tuple[str, list[tuple[str, str]]]:
     blurred, mirrored = photograph.filter(ImageFilter.GaussianBlur(2)), ImageOps.mirror(photograph)
     for name, image in {"photograph": photograph, "blurred": blurred, "mirrored": mirrored}.items():
         image.save(folder / f"{name}.png")
-    synthetic = beside("examples/sample_fundus.png")
-    files = [str(folder / "blurred.png"), str(folder / "mirrored.png"), *([str(synthetic)] if synthetic else [])]
-    return str(folder / "photograph.png"), named(files)
+    files = [str(folder / "blurred.png"), str(folder / "mirrored.png")]
+    if synthetic := beside("examples/sample_fundus.png"):
+        files.append(shutil.copy(synthetic, folder / "synthetic.png"))  # gradio hands out no file from just anywhere
+    return str(folder / "photograph.png"), named([str(file) for file in files])
 
 
 def _plain(fundus: np.ndarray) -> np.ndarray:

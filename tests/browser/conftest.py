@@ -40,12 +40,14 @@ def server(tiny_weights, tmp_path_factory):
     with log.open("w") as output:
         process = subprocess.Popen([sys.executable, "app.py"], cwd=ROOT, env=os.environ | settings, stdout=output, stderr=subprocess.STDOUT)
     address, deadline = f"http://127.0.0.1:{port}", time.monotonic() + PATIENCE / 1000
-    while not _answers(address):
-        assert process.poll() is None and time.monotonic() < deadline, f"the page did not come up:\n{log.read_text()}"
-        time.sleep(0.2)
-    yield address
-    process.terminate()
-    process.wait(30)
+    try:
+        while not _answers(address):
+            assert process.poll() is None and time.monotonic() < deadline, f"the page did not come up:\n{log.read_text()}"
+            time.sleep(0.2)
+        yield address
+    finally:
+        process.terminate()
+        process.wait(30)
 
 
 @pytest.fixture(scope="session")
