@@ -13,23 +13,24 @@ from torch import Tensor
 
 EIGHT = np.ones((3, 3), bool)
 GAP = 10.0  # px of plain background that a join may cross; less resistance lets it go farther
+VESSEL = 0.5  # from where on the clean map is vessel
 SPECK = 20  # px of area up to which a piece is noise
-HOLE = 6  # px of area up to which a hole is noise
-AFLOAT = 150  # px of area from which a piece may stay apart, as a few do in real maps
+HOLE = 12  # px of area up to which a hole is noise
+AFLOAT = 40  # px of area from which a piece may stay apart, as a few do in real maps
 RESISTANCE = (0.02, 0.2)  # of a pixel inside a vessel, and the least outside
 
 
 def connect(clean: Tensor) -> Tensor:
-    """Clean map (1, H, W) in [0, 1] -> (1, H, W) of 0 and 1: above 0.5, specks gone, pieces joined. A blank map stays blank."""
+    """Clean map (1, H, W) in [0, 1] -> (1, H, W) of 0 and 1: above VESSEL, specks gone, pieces joined. A blank map stays blank."""
     soft = clean[0].numpy()
-    vessels = remove_small_holes(remove_small_objects(soft > 0.5, max_size=SPECK, connectivity=2), max_size=HOLE)
+    vessels = remove_small_holes(remove_small_objects(soft > VESSEL, max_size=SPECK, connectivity=2), max_size=HOLE)
     labels, count = ndimage.label(vessels, EIGHT)
     if count < 2:
         return torch.from_numpy(vessels).float()[None]
     areas = np.bincount(labels.ravel())
     tree = 1 + int(areas[1:].argmax())
     inside, outside = RESISTANCE
-    resistance = np.where(vessels, inside, np.clip(1 - 2 * soft, outside, 1))
+    resistance = np.where(vessels, inside, np.clip(1 - soft / VESSEL, outside, 1))
     paths = MCP_Geometric(resistance)
     costs, _ = paths.find_costs(np.argwhere(labels == tree))
     nearest = ndimage.minimum_position(costs, labels, range(1, count + 1))

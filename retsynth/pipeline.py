@@ -150,7 +150,7 @@ class Pipeline:
         return self.pix2pix.draw_style(z.to(self.device)).cpu()
 
     def adjust(self, style: Tensor, **controls: float) -> Tensor:
-        """Change a style (N, style_channels) by brightness and pigmentation, in standard deviations of the training photographs."""
+        """Change a style (N, style_channels) by CONTROLS, in standard deviations of the training photographs."""
         unknown = set(controls) - set(CONTROLS)
         if unknown:
             raise ValueError(f"no such control: {', '.join(sorted(unknown))}; there are {', '.join(CONTROLS)}")

@@ -1,8 +1,10 @@
 """The colour fundus photograph of a vessel map: pix2pix (Isola et al. 2017) with a style code and noise.
 
 A U-Net whose skips are added, not concatenated, and whose input enters by pixel-unshuffle: about a sixth of the work of pix2pix's own
-U-Net-256 at this size. The style code (mean colour, haze, pigmentation) scales and shifts every decoder level (FiLM, Perez et al. 2018);
-one noise image, scaled per channel at every level (Karras et al. 2019), gives choroid and camera grain a source.
+U-Net-256 at this size. The style code (mean colour, haze, pigmentation) scales and shifts every decoder level (FiLM, Perez et al. 2018).
+What neither vessels nor style decide, choroid and disc above all, is a texture code on a coarse grid, N(0, I) by training (BicycleGAN,
+Zhu et al. 2017); camera grain comes from noise, scaled per channel at every level (Karras et al. 2019). One noise image is the source
+of both.
 """
 
 from dataclasses import dataclass
@@ -19,8 +21,9 @@ CONTROLS = ("brightness", "pigmentation")  # what a person may change about a st
 @dataclass(frozen=True)
 class Pix2PixConfig:
     style_channels: int = 8
+    texture_channels: int = 16  # at 1/16 of the resolution
     width: int = 24
-    depth: int = 6
+    depth: int = 6  # 5 or more: the texture enters at the fourth level
     most: int = 144  # channels at the deepest levels
     fine: int = 12  # channels at full resolution
 
@@ -77,6 +80,29 @@ class StyleEncoder(nn.Module):
         return mu, logvar.clamp(-8, 4)
 
 
+class TextureEncoder(nn.Module):
+    """What else a photograph shows: (N, 3, H, W), its vessels and field of view (N, 1, H, W) -> mean, log-variance (N, T, H/16, W/16)."""
+
+    def __init__(self, texture: int) -> None:
+        super().__init__()
+        self.body = nn.Sequential(
+            nn.Conv2d(4 * 5, 32, 4, stride=2, padding=1),
+            nn.SiLU(),
+            nn.Conv2d(32, 64, 4, stride=2, padding=1),
+            nn.GroupNorm(8, 64),
+            nn.SiLU(),
+            nn.Conv2d(64, 96, 4, stride=2, padding=1),
+            nn.GroupNorm(8, 96),
+            nn.SiLU(),
+            nn.Conv2d(96, 2 * texture, 3, padding=1),
+        )
+
+    def forward(self, fundus: Tensor, vessels: Tensor, fov: Tensor) -> tuple[Tensor, Tensor]:
+        x = F.pixel_unshuffle(torch.cat((fundus, vessels, fov), 1) * 2 - 1, 2)
+        mu, logvar = self.body(x).chunk(2, dim=1)
+        return mu, logvar.clamp(-8, 4)
+
+
 class Pix2Pix(nn.Module):
     """Vessels and field of view (N, 1, H, W) in [0, 1], style (N, S), noise (N, 1, H, W) ~ N(0, 1) -> fundus (N, 3, H, W) in [0, 1].
 
@@ -91,33 +117,42 @@ class Pix2Pix(nn.Module):
         self.config = config
         channels = [min(config.width * 2**level, config.most) for level in range(config.depth)]
         self.style_encoder = StyleEncoder(config.style_channels)
+        self.texture_encoder = TextureEncoder(config.texture_channels)
         self.stem = nn.Conv2d(4 * 2 + 3, channels[0], 3, padding=1)
         self.downs = nn.ModuleList(Down(a, b) for a, b in zip(channels[:-1], channels[1:], strict=True))
         self.skips = nn.ModuleList(nn.Conv2d(c, c, 1) for c in channels[:-1])
         self.blocks = nn.ModuleList(StyledBlock(c, config.style_channels) for c in channels)
         self.ups = nn.ModuleList(nn.Conv2d(b, a, 1) for a, b in zip(channels[:-1], channels[1:], strict=True))
-        self.to_fine = nn.Conv2d(channels[0], 4 * config.fine, 1)
+        self.texture = nn.Conv2d(config.texture_channels, channels[3], 3, padding=1)
+        self.to_fine = nn.Conv2d(channels[0], config.fine, 1)
         self.fine = nn.Conv2d(config.fine + 2, config.fine, 3, padding=1)
         self.to_rgb = nn.Conv2d(config.fine, 3, 3, padding=1)
         self.register_buffer("style_mean", torch.zeros(config.style_channels))
         self.register_buffer("style_factor", torch.eye(config.style_channels))
         self.register_buffer("style_controls", torch.zeros(len(CONTROLS), config.style_channels))
 
-    def forward(self, vessels: Tensor, fov: Tensor, style: Tensor, noise: Tensor) -> Tensor:
+    def forward(self, vessels: Tensor, fov: Tensor, style: Tensor, noise: Tensor, texture: Tensor | None = None) -> Tensor:
+        """`texture` (N, T, H/16, W/16): a photograph's, in place of the one that the noise stands for."""
         x = F.pixel_unshuffle(torch.cat((vessels * 2 - 1, fov * 2 - 1), 1), 2)  # (N, 8, H/2, W/2)
         x = self.stem(torch.cat((x, position(x)), 1))
         levels = [x]
         for down in self.downs:
             levels.append(down(levels[-1]))
         noises = [F.avg_pool2d(noise, 2**level) * 2**level for level in range(1, len(levels) + 1)]  # each of variance 1
+        if texture is None:
+            texture = F.pixel_unshuffle(noises[1], 4)
         h = self.blocks[-1](levels[-1], style, noises[-1])
         for level in reversed(range(len(levels) - 1)):
             # 1x1 before the upsampling: the same result at a quarter of the work
             h = F.interpolate(self.ups[level](h), scale_factor=2, mode="bilinear", align_corners=False)
-            h = self.blocks[level](h + self.skips[level](levels[level]), style, noises[level])
-        h = F.pixel_shuffle(self.to_fine(F.silu(h)), 2)  # (N, fine, H, W)
+            h = h + self.skips[level](levels[level])
+            if level == 3:
+                h = h + self.texture(texture)
+            h = self.blocks[level](h, style, noises[level])
+        # bilinear: a pixel shuffle would print its two-pixel lattice on plain ground
+        h = F.interpolate(self.to_fine(F.silu(h)), scale_factor=2, mode="bilinear", align_corners=False)  # (N, fine, H, W)
         h = F.silu(self.fine(torch.cat((h, vessels, noise), 1)))
-        return self.to_rgb(h).sigmoid() * fov
+        return self.to_rgb(h).float().sigmoid() * fov
 
     def encode_style(self, fundus: Tensor, fov: Tensor) -> Tensor:
         """The style (N, S) of photographs (N, 3, H, W) in [0, 1] with fields of view (N, 1, H, W)."""

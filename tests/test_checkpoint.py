@@ -17,7 +17,7 @@ TINY = [
     ResidualVAE(VAEConfig(z_channels=2, width=8)),
     FlowPrior(PriorConfig(z_channels=2, width=8, wider=16)),
     Denoiser(DenoiserConfig(width=4)),
-    Pix2Pix(Pix2PixConfig(style_channels=3, width=8, depth=3, fine=4)),
+    Pix2Pix(Pix2PixConfig(style_channels=3, width=8, depth=5, fine=4)),
     EDSR(EDSRConfig(width=8, blocks=1)),
 ]
 

@@ -5,7 +5,7 @@ from retsynth.pix2pix import CONTROLS, Pix2Pix, Pix2PixConfig, appearance
 from tests.networks import dead_parameters, noise, seeded, uniform
 from train.data import field_of_view
 
-TINY = Pix2PixConfig(style_channels=3, width=8, depth=3, fine=4)
+TINY = Pix2PixConfig(style_channels=3, width=8, depth=5, fine=4)
 
 
 @pytest.fixture
@@ -15,23 +15,34 @@ def model():
 
 @pytest.fixture
 def inputs():
-    """Vessels, field of view, style and noise of two images."""
-    vessels = (uniform(2, 1, 32, 32) > 0.8).float()
-    return {"vessels": vessels, "fov": field_of_view(32).expand(2, 1, 32, 32), "style": noise(2, 3), "noise": noise(2, 1, 32, 32, seed=1)}
+    """Vessels, field of view, style, noise and texture of two images."""
+    vessels = (uniform(2, 1, 64, 64) > 0.8).float()
+    random = {"style": noise(2, 3), "noise": noise(2, 1, 64, 64, seed=1), "texture": noise(2, 16, 4, 4, seed=2)}
+    return {"vessels": vessels, "fov": field_of_view(64).expand(2, 1, 64, 64)} | random
 
 
 def test_shape_range_and_black_surround(model, inputs):
     fundus = model(**inputs)
-    assert fundus.shape == (2, 3, 32, 32)
+    assert fundus.shape == (2, 3, 64, 64)
     assert fundus.min() >= 0 and fundus.max() <= 1
     outside = inputs["fov"].expand_as(fundus) == 0
     assert (fundus[outside] == 0).all() and (fundus[~outside] > 0).all()
 
 
-@pytest.mark.parametrize("name", ["vessels", "style", "noise"])
+@pytest.mark.parametrize("name", ["vessels", "style", "noise", "texture"])
 def test_every_input_shows_in_the_image(model, inputs, name):
     other = model(**inputs | {name: inputs[name].flip(0)})
     assert (other - model(**inputs)).abs().mean() > 1e-3
+
+
+def test_noise_stands_in_for_a_texture_code_of_the_same_law(model, inputs):
+    inputs["noise"] = noise(2, 1, 64, 64, seed=5)
+    given = []
+    model.texture.register_forward_pre_hook(lambda _, arguments: given.append(arguments[0]))
+    model(**inputs | {"texture": None})
+    encoded = model.texture_encoder(uniform(2, 3, 64, 64), inputs["vessels"], inputs["fov"])[0]
+    assert given[0].shape == inputs["texture"].shape == encoded.shape
+    assert abs(given[0].std() - 1) < 0.15 and abs(given[0].mean()) < 0.15
 
 
 def test_an_image_does_not_depend_on_its_batch(model, inputs):
@@ -41,7 +52,7 @@ def test_an_image_does_not_depend_on_its_batch(model, inputs):
 
 
 def test_a_style_ignores_what_lies_outside_the_field_of_view(model, inputs):
-    fundus, fov = uniform(2, 3, 32, 32), inputs["fov"]
+    fundus, fov = uniform(2, 3, 64, 64), inputs["fov"]
     style = model.encode_style(fundus, fov)
     assert style.shape == (2, 3)
     assert torch.equal(style, model.encode_style(fundus + 5 * (1 - fov), fov))
@@ -74,17 +85,21 @@ def test_appearance_measures_what_its_names_say():
 
 def test_every_parameter_receives_a_gradient(inputs):
     model = Pix2Pix(TINY)
-    target = uniform(2, 3, 32, 32)
+    target = uniform(2, 3, 64, 64)
 
     def loss():
         mu, logvar = model.style_encoder(target, inputs["fov"])
-        return (model(**inputs | {"style": mu + logvar}) - target).square().sum()
+        texture = sum(model.texture_encoder(target, inputs["vessels"], inputs["fov"]))
+        return (model(**inputs | {"style": mu + logvar, "texture": texture}) - target).square().sum()
 
     assert dead_parameters(model, loss) == []
 
 
 def test_pinned_output(model, inputs):
-    row = torch.tensor([[0.0, 0.5296, 0.4321, 0.5041], [0.0, 0.6164, 0.4084, 0.5888], [0.0, 0.4380, 0.3623, 0.4260]])
-    torch.testing.assert_close(model(**inputs)[0, :, 16, ::8], row, atol=1e-3, rtol=0)
-    style = model.encode_style(uniform(1, 3, 32, 32), inputs["fov"][:1])
-    torch.testing.assert_close(style, torch.tensor([[-1.3935, -0.6375, -3.4775]]), atol=1e-3, rtol=0)
+    row = torch.tensor([[0.0, 0.5035, 0.5451, 0.6282], [0.0, 0.5452, 0.6008, 0.5754], [0.0, 0.5304, 0.5601, 0.6298]])
+    torch.testing.assert_close(model(**inputs)[0, :, 32, ::16], row, atol=1e-3, rtol=0)
+    photograph = uniform(1, 3, 64, 64)
+    style = model.encode_style(photograph, inputs["fov"][:1])
+    torch.testing.assert_close(style, torch.tensor([[-1.0501, -1.0276, -3.2934]]), atol=1e-3, rtol=0)
+    texture = model.texture_encoder(photograph, inputs["vessels"][:1], inputs["fov"][:1])[0]
+    torch.testing.assert_close(texture[0, 0, 0], torch.tensor([-0.0566, 0.3306, 0.1414, -0.0086]), atol=1e-3, rtol=0)

@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -50,8 +51,22 @@ def test_the_flow_between_two_gaussians_carries_one_to_the_other():
     torch.testing.assert_close(integrate(velocity, x, schedule(200)), m + s * x, atol=2e-3, rtol=0)
 
 
+def test_gain_widens_the_law_and_keeps_its_mean():
+    """Where data are N(m, s^2) and the velocity takes them for narrower, a gain gives back what is missing."""
+    m, s = 2.0, 0.3
+
+    def narrow(x, t):
+        return m + (t * 0.9 * s**2 - (1 - t)) / ((1 - t) ** 2 + t**2 * 0.9 * s**2) * (x - t * m)
+
+    x = noise(1, 1, 8, 8)
+    spreads = [((integrate(narrow, x, schedule(200), gain) - m) / x).mean().item() for gain in (1.0, 1.0005, 1.001)]
+    assert spreads[0] == pytest.approx(0.9**0.5 * s, abs=2e-3)
+    assert spreads[0] < spreads[1] < spreads[2]
+    torch.testing.assert_close(integrate(narrow, torch.zeros(1, 1, 2, 2), schedule(200), 1.001), torch.full((1, 1, 2, 2), m))
+
+
 def test_before_training_a_sample_is_the_noise_unstandardised():
-    model = FlowPrior(TINY)
+    model = FlowPrior(replace(TINY, gain=1.0))
     model.mean.copy_(torch.tensor([1.0, -2.0]).view(1, 2, 1, 1))
     model.std.copy_(torch.tensor([0.5, 3.0]).view(1, 2, 1, 1))
     x = noise(2, 2, 16, 16)
@@ -62,7 +77,7 @@ def test_before_training_a_sample_is_the_noise_unstandardised():
 
 def test_a_sample_integrates_the_velocity(model):
     x, eye = noise(2, 2, 16, 16), torch.tensor([1, 2])
-    z = integrate(lambda x, t: model(x, torch.full((2,), float(t)), eye), x, schedule(TINY.steps, TINY.shift))
+    z = integrate(lambda x, t: model(x, torch.full((2,), float(t)), eye), x, schedule(TINY.steps, TINY.shift), TINY.gain)
     torch.testing.assert_close(model.sample(x, eye), z * model.std + model.mean)
 
 

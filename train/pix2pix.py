@@ -1,7 +1,8 @@
 """Train the translation from maps to photographs: `python -m train.pix2pix --data DRIVE --steps 15000 --out weights/pix2pix.safetensors`.
 
 Two discriminators: a conditional PatchGAN on the pixels, and small heads on frozen ImageNet features (Projected GAN, Sauer et al. 2021),
-which need few images. The pixel loss compares pooled images only, so that grain and choroid are left to the discriminators.
+which need few images. Steps take turns (BicycleGAN, Zhu et al. 2017): one paints a photograph again from its own style and texture code
+and is held to it by pixel and feature losses; the next draws the texture from N(0, I), and the discriminators alone tell what is right.
 """
 
 from dataclasses import dataclass
@@ -34,10 +35,12 @@ class Config:
     lr: float = 3e-4
     l1: float = 20.0  # on images pooled by 4
     edges: float = 4.0  # L1 at full resolution, for vessels
+    light: float = 8.0  # L1 on images pooled by 16, where the texture is drawn
     perceptual: float = 1.0
     matching: float = 4.0  # feature matching of the patch discriminator
     projected: float = 1.0
     kl: float = 0.01
+    texture_kl: float = 1e-5
     style_channels: int = 8
     width: int = 24
     depth: int = 6
@@ -111,14 +114,31 @@ def random_batch(drive: Drive, config: Config, generator: torch.Generator) -> Ba
 
 def drawn(vessels: Tensor, generator: torch.Generator) -> Tensor:
     """What the generator sees: half of the time the true map, else a fatter, thinner or softer one, as hands and resizers make them."""
-    kind = int(torch.randint(0, 6, (1,), generator=generator))
+    kind = int(torch.randint(0, 8, (1,), generator=generator))
     if kind == 0:
         return F.max_pool2d(vessels, 3, 1, 1)
+    if kind == 3:
+        return F.max_pool2d(vessels, 5, 1, 2)
     if kind == 1:
         return torch.maximum(vessels - F.max_pool2d(1 - vessels, 3, 1, 1), F.avg_pool2d(vessels, 3, 1, 1) * vessels)
     if kind == 2:
         return F.avg_pool2d(vessels, 3, 1, 1)
     return vessels
+
+
+def erased(vessels: Tensor, generator: torch.Generator) -> Tensor:
+    """The map without what lies in random blobs, a tenth to nine tenths of the image: a drawing that is not finished. (N, 1, H, W)."""
+    coarse = torch.randn(len(vessels), 1, 9, 9, generator=generator).to(vessels.device)
+    field = F.interpolate(coarse, size=vessels.shape[-2:], mode="bicubic", align_corners=False)
+    share = 0.1 + 0.8 * float(torch.rand(1, generator=generator))
+    return vessels * (field > field.flatten()[::64].quantile(share))
+
+
+def hazy(fundus: Tensor, fov: Tensor, generator: torch.Generator) -> Tensor:
+    """More or less contrast about the mean colour: hazy eyes are few in 20 photographs. (N, 3, H, W) in [0, 1]."""
+    mean = (fundus * fov).sum((2, 3), keepdim=True) / fov.sum((2, 3), keepdim=True)
+    factor = 0.55 + 0.65 * float(torch.rand(1, generator=generator))
+    return (mean + factor * (fundus - mean)).clamp(0, 1) * fov
 
 
 def views(images: Tensor, crop: int, generator: torch.Generator) -> Tensor:
@@ -175,7 +195,7 @@ def main(config: Config) -> None:
     drive = Drive(*(x.to(run.device) if isinstance(x, Tensor) else x for x in read_drive(config.data, "training", size=2 * config.size)))
     plain = read_drive(config.data, "training", size=config.size)
     torch.manual_seed(config.seed)
-    model = Pix2Pix(Pix2PixConfig(config.style_channels, config.width, config.depth)).to(run.device)
+    model = Pix2Pix(Pix2PixConfig(config.style_channels, width=config.width, depth=config.depth)).to(run.device)
     if config.start:
         model.load_state_dict(checkpoint.load(Pix2Pix, config.start).state_dict())
     ema = EMA(model, 0.999)
@@ -189,13 +209,23 @@ def main(config: Config) -> None:
 
     for step, generator in run.steps():
         batch = random_batch(drive, config, generator)
+        again = step % 2 == 0  # paint the photograph itself; else another one of its vessels
+        if again and step % 8 == 0:
+            batch = batch._replace(fundus=hazy(batch.fundus, batch.fov, generator))
         mu, logvar = model.style_encoder(batch.fundus, batch.fov)
         style = mu + torch.randn(mu.shape, generator=generator).to(run.device) * (0.5 * logvar).exp()
         noise = torch.randn(batch.vessels.shape, generator=generator).to(run.device)
-        fake = model(drawn(batch.vessels, generator), batch.fov, style, noise)
+        if again:
+            texture_mu, texture_logvar = model.texture_encoder(batch.fundus, batch.vessels, batch.fov)
+            texture = texture_mu + torch.randn(texture_mu.shape, generator=generator).to(run.device) * (0.5 * texture_logvar).exp()
+            shown = batch.vessels
+            fake = model(drawn(shown, generator), batch.fov, style, noise, texture)
+        else:
+            shown = erased(batch.vessels, generator) if step % 10 == 1 else batch.vessels
+            fake = model(drawn(shown, generator), batch.fov, style, noise)
 
         # real, fake and map go through the same crops and colours
-        stack = torch.cat((torch.cat((batch.fundus, batch.vessels), 1), torch.cat((fake, batch.vessels), 1)))
+        stack = torch.cat((torch.cat((batch.fundus, batch.vessels), 1), torch.cat((fake, shown), 1)))
         real_crop, fake_crop = recolour(random_crop(stack, config.crop, generator), generator).chunk(2)
         real_view, fake_view = recolour(views(stack, config.crop, generator), generator).chunk(2)
         real_crop, real_view = real_crop.detach(), real_view.detach()
@@ -205,22 +235,22 @@ def main(config: Config) -> None:
             _, real_patches = patch(real_crop)
         fake_features = features(fake_view[:, :3])
         fake_logits, fake_patches = patch(fake_crop)
-        pooled = F.l1_loss(F.avg_pool2d(fake, 4), F.avg_pool2d(batch.fundus, 4))
-        edges = F.l1_loss(fake, batch.fundus)
-        perceptual = sum(F.l1_loss(a, b) / b.std() for a, b in zip(fake_features, real_features, strict=True)) / len(real_features)
-        matching = sum(F.l1_loss(a, b) for a, b in zip(fake_patches, real_patches, strict=True))
-        kl = kl_divergence(mu, logvar)
         adversarial = -fake_logits.mean()
         adversarial_projected = -sum(x.mean() for x in projected(fake_features, fake_view[:, 3:])) / len(fake_features)
-        loss = (
-            config.l1 * pooled
-            + config.edges * edges
-            + config.perceptual * perceptual
-            + config.matching * matching
-            + config.kl * kl
-            + adversarial
-            + config.projected * adversarial_projected
-        )
+        loss = adversarial + config.projected * adversarial_projected
+        if again:
+            pooled = F.l1_loss(F.avg_pool2d(fake, 4), F.avg_pool2d(batch.fundus, 4))
+            edges = F.l1_loss(fake, batch.fundus)
+            perceptual = sum(F.l1_loss(a, b) / b.std() for a, b in zip(fake_features, real_features, strict=True)) / len(real_features)
+            matching = sum(F.l1_loss(a, b) for a, b in zip(fake_patches, real_patches, strict=True))
+            kl, texture_kl = kl_divergence(mu, logvar), kl_divergence(texture_mu, texture_logvar)
+            loss = loss + config.l1 * pooled + config.edges * edges + config.perceptual * perceptual + config.matching * matching
+            loss = loss + config.kl * kl + config.texture_kl * texture_kl
+            terms = {"l1": pooled, "edges": edges, "perceptual": perceptual, "matching": matching, "kl": kl, "texture_kl": texture_kl}
+        else:  # vessels and style decide colour, light and where the disc is
+            light = F.l1_loss(F.avg_pool2d(fake, 16), F.avg_pool2d(batch.fundus, 16))
+            loss = loss + config.light * light
+            terms = {"light": light}
         run.update(optimiser, loss)
         ema.update(model, step)
 
@@ -231,17 +261,19 @@ def main(config: Config) -> None:
         heads_loss = sum(hinge_discriminator(r, f) for r, f in zip(real_heads, fake_heads, strict=True)) / len(real_heads)
         run.update(judge, patch_loss + heads_loss)
 
-        run.log(l1=pooled, edges=edges, perceptual=perceptual, matching=matching, kl=kl, patch=patch_loss, projected=heads_loss)
+        run.log(patch=patch_loss, projected=heads_loss, **terms)
         if run.due():
             fit_style_law(ema.model, Drive(plain.names, *(x.to(run.device) for x in plain[1:])))
             with torch.no_grad():
                 six = torch.arange(6) % len(plain.names)
                 maps, fovs = ((x[six] > 0.5).float().to(run.device) for x in (plain.vessels, plain.fov))
-                own = ema.model.encode_style(plain.fundus[:3].to(run.device), fovs[:3])
-                other = ema.model.draw_style(codes)[3:]
-                each = zip(maps, fovs, torch.cat((own, other)), fixed, strict=True)
+                photos = plain.fundus[:3].to(run.device)
+                own = ema.model.encode_style(photos, fovs[:3])
+                texture = ema.model.texture_encoder(photos, maps[:3], fovs[:3])[0]
+                again = ema.model(maps[:3], fovs[:3], own, fixed[:3], texture)
+                each = zip(maps, fovs, torch.cat((own, ema.model.draw_style(codes)[3:])), fixed, strict=True)
                 images = [ema.model(v[None], f[None], s[None], n[None]) for v, f, s, n in each]
-            run.grid(torch.cat((plain.fundus[:3].to(run.device), *images)).cpu(), columns=3)
+            run.grid(torch.cat((photos, again, *images)).cpu(), columns=3)
             checkpoint.save(ema.model, config.out, **run.notes())
 
 

@@ -139,3 +139,9 @@ def test_edsr_baseline_is_no_difference_from_bicubic_interpolation():
         h = h + block.conv2(block.conv1(h).relu())
     h = torch.nn.functional.pixel_shuffle(model.tail[0](first + model.body[-1](h)), 2)
     torch.testing.assert_close(model(x), model.tail[2](h) + model.mean)
+
+
+def test_a_scale_changes_the_photographs_and_not_how_they_are_halved(tiny_drive):
+    (_, whole), (small, large) = read_pairs(tiny_drive, "training")[0], read_pairs(tiny_drive, "training", 1.5)[0]
+    assert large.shape[1] == pytest.approx(1.5 * whole.shape[1], abs=2) and large.shape[2] == pytest.approx(1.5 * whole.shape[2], abs=2)
+    assert large.shape[1:] == tuple(2 * side for side in small.shape[1:])
