@@ -193,7 +193,7 @@ def test_bad_input_is_answered_in_the_cell_with_one_sentence(page, pictures, nam
 
 def test_a_fault_of_ours_reaches_the_log_and_not_the_page(page, pictures, monkeypatch, caplog):
     cell = next(cell for cell in page.demo.cells if cell.name == "draw")
-    monkeypatch.setattr(cell, "handler", lambda run, **values: 1 / 0)
+    monkeypatch.setattr(cell, "handler", lambda sign, run, **values: 1 / 0)
     result = run(page, "draw", given("draw", pictures))
     assert result[0] == "error" and "went wrong" in result[1]["error"] and "division" not in result[1]["error"]
     assert "ZeroDivisionError" in caplog.text
