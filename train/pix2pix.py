@@ -2,7 +2,7 @@
 
 Two discriminators: a conditional PatchGAN on the pixels, and small heads on frozen ImageNet features (Projected GAN, Sauer et al. 2021),
 which need few images. Steps take turns (BicycleGAN, Zhu et al. 2017): one paints a photograph again from its own style and texture code
-and is held to it by pixel and feature losses; the next draws the texture from N(0, I), and the discriminators alone tell what is right.
+and is held to it by pixel and feature losses; the next draws the texture from N(0, I) and is held to the photograph's coarse colours.
 """
 
 from dataclasses import dataclass
@@ -117,12 +117,12 @@ def drawn(vessels: Tensor, generator: torch.Generator) -> Tensor:
     kind = int(torch.randint(0, 8, (1,), generator=generator))
     if kind == 0:
         return F.max_pool2d(vessels, 3, 1, 1)
-    if kind == 3:
-        return F.max_pool2d(vessels, 5, 1, 2)
     if kind == 1:
         return torch.maximum(vessels - F.max_pool2d(1 - vessels, 3, 1, 1), F.avg_pool2d(vessels, 3, 1, 1) * vessels)
     if kind == 2:
         return F.avg_pool2d(vessels, 3, 1, 1)
+    if kind == 3:
+        return F.max_pool2d(vessels, 5, 1, 2)
     return vessels
 
 
