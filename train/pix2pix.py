@@ -19,7 +19,7 @@ from torch.optim import Adam
 from retsynth import checkpoint
 from retsynth.pix2pix import Pix2Pix, Pix2PixConfig, appearance
 from retsynth.vae import kl_divergence
-from train.data import SIZE, Drive, random_grid, read_drive, warp
+from train.data import SIZE, Drive, random_grid, read_drive, warp, whole
 from train.loop import EMA, Run, parse
 from train.losses import PatchDiscriminator, hinge_discriminator
 
@@ -109,7 +109,7 @@ def random_batch(drive: Drive, config: Config, generator: torch.Generator) -> Ba
     stacked = torch.cat((drive.vessels[chosen], drive.fov[chosen], drive.fundus[chosen]), 1)
     vessels, fov, fundus = warp(stacked, grid).split((1, 1, 3), 1)
     fov = (fov > 0.5).float()
-    return Batch((vessels > 0.5).float() * fov, fundus * fov, fov)
+    return Batch(whole(vessels) * fov, fundus * fov, fov)
 
 
 def drawn(vessels: Tensor, generator: torch.Generator) -> Tensor:
@@ -132,13 +132,6 @@ def erased(vessels: Tensor, generator: torch.Generator) -> Tensor:
     field = F.interpolate(coarse, size=vessels.shape[-2:], mode="bicubic", align_corners=False)
     share = 0.1 + 0.8 * float(torch.rand(1, generator=generator))
     return vessels * (field > field.flatten()[::64].quantile(share))
-
-
-def hazy(fundus: Tensor, fov: Tensor, generator: torch.Generator) -> Tensor:
-    """More or less contrast about the mean colour: hazy eyes are few in 20 photographs. (N, 3, H, W) in [0, 1]."""
-    mean = (fundus * fov).sum((2, 3), keepdim=True) / fov.sum((2, 3), keepdim=True)
-    factor = 0.55 + 0.65 * float(torch.rand(1, generator=generator))
-    return (mean + factor * (fundus - mean)).clamp(0, 1) * fov
 
 
 def views(images: Tensor, crop: int, generator: torch.Generator) -> Tensor:
@@ -210,8 +203,6 @@ def main(config: Config) -> None:
     for step, generator in run.steps():
         batch = random_batch(drive, config, generator)
         again = step % 2 == 0  # paint the photograph itself; else another one of its vessels
-        if again and step % 8 == 0:
-            batch = batch._replace(fundus=hazy(batch.fundus, batch.fov, generator))
         mu, logvar = model.style_encoder(batch.fundus, batch.fov)
         style = mu + torch.randn(mu.shape, generator=generator).to(run.device) * (0.5 * logvar).exp()
         noise = torch.randn(batch.vessels.shape, generator=generator).to(run.device)

@@ -16,7 +16,7 @@ from tqdm import trange
 from retsynth import checkpoint
 from retsynth.prior import FlowPrior, PriorConfig
 from retsynth.vae import ResidualVAE
-from train.data import SIZE, Drive, disc_side, random_grid, read_drive, warp
+from train.data import SIZE, Drive, disc_side, random_grid, read_drive, warp, whole
 from train.loop import EMA, Run, parse
 
 
@@ -54,7 +54,7 @@ def build_bank(run: Run, vae: ResidualVAE, drive: Drive) -> dict[str, Tensor]:
             grid = random_grid(1, generator, degrees=20, zoom=(1.0, 1.06), shift=0.015, elastic=0.02, size=run.config.size)
             vessels, half = warp(torch.cat((drive.vessels[chosen], halves[chosen]))[None], grid).chunk(2, dim=1)
             with torch.no_grad():
-                mu, logvar = vae.encode((vessels > 0.5).float().to(run.device))
+                mu, logvar = vae.encode(whole(vessels).to(run.device))
             left, right = half.chunk(2, dim=-1)
             mus.append(mu.half().cpu())
             logvars.append(logvar.half().cpu())

@@ -25,6 +25,7 @@ class Config:
     adversarial_from: int = 500
     z_channels: int = 4
     width: int = 48
+    start: str = ""  # a weight file to start from
     seed: int = 0
     log_every: int = 10
     save_every: int = 50
@@ -36,6 +37,8 @@ def main(config: Config) -> None:
     vessels = read_drive(config.data, "training", size=2 * SIZE).vessels.to(run.device)
     torch.manual_seed(config.seed)
     vae = ResidualVAE(VAEConfig(config.z_channels, config.width)).to(run.device)
+    if config.start:
+        vae.load_state_dict(checkpoint.load(ResidualVAE, config.start).state_dict())
     discriminator = PatchDiscriminator(1).to(run.device)
     ema = EMA(vae)
     optimiser = Adam(vae.parameters(), config.lr, betas=(0.9, 0.99))

@@ -1,9 +1,13 @@
 import math
 
+import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
+from skimage.draw import line
+from skimage.measure import label
 
-from train.data import Drive, disc_side, field_of_view, random_grid, random_maps, read_drive, warp
+from train.data import Drive, disc_side, field_of_view, random_grid, random_maps, read_drive, warp, whole
 
 
 def generator(seed=0):
@@ -121,3 +125,19 @@ def test_random_maps_are_binary_seeded_and_as_dense_as_the_originals(tiny_drive)
     assert torch.equal(maps, random_maps(vessels, 6, generator(1), **warping))
     assert not torch.equal(maps, random_maps(vessels, 6, generator(2), **warping))
     assert maps.mean().item() == pytest.approx(vessels.mean().item(), rel=0.15)
+
+
+def test_a_warp_neither_cuts_thin_vessels_nor_fattens_them():
+    # ten lines of one pixel at every angle, drawn at 512 as annotations are, through the turn and the elastic warp of training
+    drawn = np.zeros((1, 1, 512, 512), np.float32)
+    for i in range(10):
+        end = np.array([256, 256]) + 180 * np.array([np.sin(0.31 * i), np.cos(0.31 * i)])
+        rows, columns = line(256, 256, *end.round().astype(int))
+        drawn[0, 0, rows, columns] = 1
+    large = F.interpolate(torch.from_numpy(drawn), scale_factor=2, mode="bicubic", align_corners=False).clamp(0, 1)
+    soft = warp(large.expand(4, -1, -1, -1), random_grid(4, generator(3), degrees=20, zoom=(1.0, 1.0), elastic=0.02, size=512))
+    pieces = [label(m[0].numpy(), connectivity=2).max() for m in whole(soft)]
+    cut = [label(m[0].numpy() > 0.5, connectivity=2).max() for m in soft]
+    assert sum(pieces) < sum(cut) / 3
+    assert whole(soft).sum() < 1.25 * 4 * drawn.sum()
+    assert torch.equal(whole(torch.ones(1, 1, 32, 32)), torch.ones(1, 1, 32, 32)) and not whole(torch.zeros(1, 1, 32, 32)).any()
