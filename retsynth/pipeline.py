@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from retsynth import checkpoint
@@ -18,7 +19,7 @@ from retsynth.connect import connect
 from retsynth.denoiser import Denoiser
 from retsynth.edsr import EDSR
 from retsynth.images import to_array, to_tensor
-from retsynth.pix2pix import CONTROLS, Pix2Pix
+from retsynth.pix2pix import CONTROLS, Pix2Pix, set_contrast
 from retsynth.prior import FlowPrior
 from retsynth.vae import ResidualVAE
 
@@ -32,7 +33,7 @@ class Sample:
 
     seed: int
     first: int
-    style: Tensor  # (N, style_channels)
+    style: Tensor  # (N, style_channels + 1)
     vessels: Tensor  # (N, 1, 512, 512) soft, as the VAE decodes them
     clean: Tensor  # (N, 1, 512, 512) denoised
     annotation: Tensor  # (N, 1, 512, 512) of 0 and 1
@@ -145,12 +146,12 @@ class Pipeline:
         return torch.stack([connect(single) for single in clean * self.fov]) * self.fov
 
     def style(self, seed: int, index: int = 0) -> Tensor:
-        """A style (1, style_channels) drawn from the law of the training photographs' styles."""
+        """A style (1, style_channels + 1): a code from the law of the training photographs' styles, then its contrast, 0."""
         z = _normal((1, self.pix2pix.config.style_channels), seed, index, stream=1)
-        return self.pix2pix.draw_style(z.to(self.device)).cpu()
+        return F.pad(self.pix2pix.draw_style(z.to(self.device)), (0, 1)).cpu()
 
     def adjust(self, style: Tensor, **controls: float) -> Tensor:
-        """Change a style (N, style_channels) by CONTROLS, in standard deviations of the training photographs."""
+        """Change a style (N, style_channels + 1) by CONTROLS, in standard deviations of the training photographs."""
         unknown = set(controls) - set(CONTROLS)
         if unknown:
             raise ValueError(f"no such control: {', '.join(sorted(unknown))}; there are {', '.join(CONTROLS)}")
@@ -159,15 +160,15 @@ class Pipeline:
 
     @torch.inference_mode()
     def encode_style(self, fundus: Tensor) -> Tensor:
-        """The appearance of photographs (N, 3, 512, 512), framed like DRIVE's: (N, style_channels)."""
+        """The appearance of photographs (N, 3, 512, 512), framed like DRIVE's: (N, style_channels + 1)."""
         fov = self.fov.to(self.device)
-        return self._each(lambda x: self.pix2pix.encode_style(x, fov), fundus)
+        return self._each(lambda x: F.pad(self.pix2pix.encode_style(x, fov), (0, 1)), fundus)
 
     @torch.inference_mode()
     def translate(self, mask: Tensor, style: Tensor | int | None = None, seed: int = 0, index: int = 0) -> Tensor:
         """Vessel maps (N, 1, 512, 512) in [0, 1] -> fundus images (N, 3, 512, 512).
 
-        `style`: a tensor (1 or N, style_channels), or the seed of one; None takes (`seed`, `index`), which also
+        `style`: a tensor (1 or N, style_channels + 1), or the seed of one; None takes (`seed`, `index`), which also
         draw the grain and the choroid's texture.
         """
         if mask.ndim != 4 or mask.shape[1:] != (1, SIZE, SIZE):
@@ -177,9 +178,11 @@ class Pipeline:
         noise = _normal((1, 1, SIZE, SIZE), seed, index, stream=2).to(self.device)
         fov = self.fov.to(self.device)
         codes = style.to(self.device).expand(len(mask), -1)
-        return torch.cat(
-            [self.pix2pix(m[None].to(self.device), fov, code[None], noise).cpu() for m, code in zip(mask * self.fov, codes, strict=True)]
-        )
+        painted = []
+        for single, code in zip((mask * self.fov)[:, None], codes[:, None], strict=True):
+            fundus = self.pix2pix(single.to(self.device), fov, code[:, :-1], noise)
+            painted.append((set_contrast(fundus, fov, code[:, -1]) if code[:, -1].any() else fundus).cpu())
+        return torch.cat(painted)
 
     @torch.inference_mode()
     def upscale(self, image: Tensor) -> Tensor:

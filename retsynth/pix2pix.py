@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from retsynth.position import position
 
-CONTROLS = ("brightness", "pigmentation")  # what a person may change about a style; `appearance` measures them
+CONTROLS = ("brightness", "pigmentation", "contrast")  # what a person may change about a style; `appearance` measures them
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Down(nn.Module):
         self.conv = nn.Conv2d(a, b, 3, stride=2, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.conv(F.silu(self.norm(x)))
+        return self.conv(F.silu(self.norm(x), inplace=True))
 
 
 class StyledBlock(nn.Module):
@@ -53,9 +53,10 @@ class StyledBlock(nn.Module):
         self.conv2 = nn.Conv2d(channels, channels, 3, padding=1)
 
     def forward(self, x: Tensor, style: Tensor, noise: Tensor) -> Tensor:
-        h = self.conv1(F.silu(self.norm1(x))) + self.noise * noise
+        h = torch.addcmul(self.conv1(F.silu(self.norm1(x), inplace=True)), self.noise, noise)
         scale, shift = self.film(style)[:, :, None, None].chunk(2, dim=1)
-        return x + self.conv2(F.silu(self.norm2(h) * (1 + scale) + shift))
+        h = torch.addcmul(shift, self.norm2(h), 1 + scale)
+        return self.conv2(F.silu(h, inplace=True)).add_(x)
 
 
 class StyleEncoder(nn.Module):
@@ -107,7 +108,8 @@ class Pix2Pix(nn.Module):
     """Vessels and field of view (N, 1, H, W) in [0, 1], style (N, S), noise (N, 1, H, W) ~ N(0, 1) -> fundus (N, 3, H, W) in [0, 1].
 
     H and W divide by 2**depth. `style_mean` and `style_factor` (Cholesky factor of the covariance) hold the law of the training
-    images' styles, `style_controls` the change of style that goes with one standard deviation of each of CONTROLS.
+    images' styles. `style_controls` (3, S + 1) is the change of style that goes with one standard deviation of each of CONTROLS; its last
+    column is for `set_contrast`, since the network does not learn one from 20 photographs.
     """
 
     Config = Pix2PixConfig
@@ -129,7 +131,7 @@ class Pix2Pix(nn.Module):
         self.to_rgb = nn.Conv2d(config.fine, 3, 3, padding=1)
         self.register_buffer("style_mean", torch.zeros(config.style_channels))
         self.register_buffer("style_factor", torch.eye(config.style_channels))
-        self.register_buffer("style_controls", torch.zeros(len(CONTROLS), config.style_channels))
+        self.register_buffer("style_controls", torch.zeros(len(CONTROLS), config.style_channels + 1))
 
     def forward(self, vessels: Tensor, fov: Tensor, style: Tensor, noise: Tensor, texture: Tensor | None = None) -> Tensor:
         """`texture` (N, T, H/16, W/16): a photograph's, in place of the one that the noise stands for."""
@@ -150,9 +152,12 @@ class Pix2Pix(nn.Module):
                 h = h + self.texture(texture)
             h = self.blocks[level](h, style, noises[level])
         # bilinear: a pixel shuffle would print its two-pixel lattice on plain ground
-        h = F.interpolate(self.to_fine(F.silu(h)), scale_factor=2, mode="bilinear", align_corners=False)  # (N, fine, H, W)
-        h = F.silu(self.fine(torch.cat((h, vessels, noise), 1)))
-        return self.to_rgb(h).float().sigmoid() * fov
+        h = F.interpolate(self.to_fine(F.silu(h, inplace=True)), scale_factor=2, mode="bilinear", align_corners=False)  # (N, fine, H, W)
+        coarse, drawn = self.fine.weight.split(
+            (self.config.fine, 2), dim=1
+        )  # two convolutions and a sum: the join would copy the map twice
+        h = F.conv2d(h, coarse, self.fine.bias, padding=1) + F.conv2d(torch.cat((vessels, noise), 1), drawn, padding=1)
+        return self.to_rgb(F.silu(h, inplace=True)).float().sigmoid() * fov
 
     def encode_style(self, fundus: Tensor, fov: Tensor) -> Tensor:
         """The style (N, S) of photographs (N, 3, H, W) in [0, 1] with fields of view (N, 1, H, W)."""
@@ -163,12 +168,24 @@ class Pix2Pix(nn.Module):
         return self.style_mean + z.clamp(-2, 2) @ self.style_factor.T
 
 
-def appearance(fundus: Tensor, fov: Tensor) -> Tensor:
-    """CONTROLS of photographs (N, 3, H, W) in [0, 1] inside their fields of view (N, 1, H, W): (N, 2).
+def set_contrast(fundus: Tensor, fov: Tensor, amount: Tensor) -> Tensor:
+    """Photographs (N, 3, H, W) in [0, 1] with e**`amount` (N,) of their contrast about the mean colour in the field of view (N, 1, H, W).
 
-    Brightness is the mean of red and green; pigmentation how far red outweighs green, (R - G) / (R + G).
+    Less of it is what haze does, a cataract's for one.
+    """
+    mean = ((fundus * fov).sum((2, 3)) / fov.sum((2, 3)).clamp(min=1))[:, :, None, None]
+    return torch.lerp(mean, fundus, amount.exp()[:, None, None, None]).clamp(0, 1) * fov
+
+
+def appearance(fundus: Tensor, fov: Tensor) -> Tensor:
+    """CONTROLS of photographs (N, 3, H, W) in [0, 1] inside their fields of view (N, 1, H, W): (N, 3).
+
+    Brightness is the mean of red and green; pigmentation how far red outweighs green, (R - G) / (R + G); contrast the logarithm of green's
+    standard deviation over its mean.
     """
     inside = (fov > 0.5).float()
     mean = (fundus * inside).sum((2, 3)) / inside.sum((2, 3))  # (N, 3)
     red, green = mean[:, 0], mean[:, 1]
-    return torch.stack(((red + green) / 2, (red - green) / (red + green)), 1)
+    variance = ((fundus[:, 1:2] - green[:, None, None, None]).square() * inside).sum((1, 2, 3)) / inside.sum((1, 2, 3))
+    contrast = 0.5 * (variance / green.square().clamp(min=1e-6)).clamp(min=1e-6).log()
+    return torch.stack(((red + green) / 2, (red - green) / (red + green), contrast), 1)

@@ -11,6 +11,7 @@ from retsynth.connect import connect
 from retsynth.edsr import EDSR, EDSRConfig
 from retsynth.images import to_array, to_tensor
 from retsynth.pipeline import Pipeline
+from retsynth.pix2pix import set_contrast
 from tests.networks import noise, seeded, uniform
 from train.bench import peak_memory
 
@@ -33,7 +34,7 @@ def test_a_sample_has_shapes_and_ranges(tiny_pipeline, sample):
         assert images.shape == (3, channels, size, size)
         assert images.dtype == torch.float32 and images.device.type == "cpu"
         assert images.min() >= 0 and images.max() <= 1
-    assert sample.style.shape == (3, tiny_pipeline.pix2pix.config.style_channels)
+    assert sample.style.shape == (3, tiny_pipeline.pix2pix.config.style_channels + 1)
     assert len(sample) == 3
 
 
@@ -192,7 +193,7 @@ def test_translate_names_a_wrong_shape(tiny_pipeline, shape):
 def test_the_style_of_a_photograph_ignores_its_corners(tiny_pipeline):
     photographs = uniform(2, 3, 512, 512)
     styles = tiny_pipeline.encode_style(photographs)
-    assert styles.shape == (2, tiny_pipeline.pix2pix.config.style_channels)
+    assert styles.shape == (2, tiny_pipeline.pix2pix.config.style_channels + 1)
     assert not torch.allclose(styles[0], tiny_pipeline.encode_style(photographs[:1] * 0.5)[0])
     torch.testing.assert_close(styles[1:], tiny_pipeline.encode_style(photographs[1:] * tiny_pipeline.fov))
 
@@ -202,8 +203,17 @@ def test_controls_move_a_style_along_their_directions(tiny_pipeline):
     assert torch.equal(tiny_pipeline.adjust(style), style)
     moved = tiny_pipeline.adjust(style, pigmentation=-2, brightness=1.5)
     torch.testing.assert_close(moved, style + 1.5 * directions[0] - 2 * directions[1])
-    with pytest.raises(ValueError, match="no such control: hue; there are brightness, pigmentation"):
+    with pytest.raises(ValueError, match="no such control: hue; there are brightness, pigmentation, contrast"):
         tiny_pipeline.adjust(style, hue=1)
+
+
+def test_the_style_carries_the_contrast(tiny_pipeline):
+    mask = (uniform(1, 1, 512, 512) > 0.9).float()
+    style = tiny_pipeline.style(3)
+    assert style[0, -1] == 0
+    veiled = torch.cat((style[:, :-1], torch.full((1, 1), -1.0)), 1)
+    plain, hazy = (tiny_pipeline.translate(mask, s, seed=1) for s in (style, veiled))
+    torch.testing.assert_close(hazy, set_contrast(plain, tiny_pipeline.fov, torch.tensor([-1.0])))
 
 
 def test_tiles_leave_no_seam(tiny_pipeline, monkeypatch):

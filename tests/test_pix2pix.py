@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from retsynth.pix2pix import CONTROLS, Pix2Pix, Pix2PixConfig, appearance
+from retsynth.pix2pix import CONTROLS, Pix2Pix, Pix2PixConfig, appearance, set_contrast
 from tests.networks import dead_parameters, noise, seeded, uniform
 from train.data import field_of_view
 
@@ -72,15 +72,28 @@ def test_drawn_styles_follow_the_law(model):
 
 
 def test_appearance_measures_what_its_names_say():
-    assert CONTROLS == ("brightness", "pigmentation")
+    assert CONTROLS == ("brightness", "pigmentation", "contrast")
     fov = field_of_view(32)[None]
     plain = torch.tensor([0.6, 0.2, 0.9]).view(1, 3, 1, 1).expand(1, 3, 32, 32)
-    torch.testing.assert_close(appearance(plain, fov), torch.tensor([[0.4, 0.5]]), atol=1e-5, rtol=0)
+    torch.testing.assert_close(appearance(plain, fov)[:, :2], torch.tensor([[0.4, 0.5]]), atol=1e-5, rtol=0)
     photograph = uniform(1, 3, 32, 32)
-    brightness, pigmentation = appearance(photograph, fov)[0]
+    brightness, pigmentation, contrast = appearance(photograph, fov)[0]
+    green = photograph[0, 1][fov[0, 0] > 0]
+    torch.testing.assert_close(contrast.exp(), green.std(correction=0) / green.mean())
     half = appearance(photograph / 2, fov)[0]
-    torch.testing.assert_close(half, torch.stack((brightness / 2, pigmentation)))  # a dimmer lamp, the same eye
-    torch.testing.assert_close(appearance(photograph + (1 - fov), fov)[0], torch.stack((brightness, pigmentation)))
+    torch.testing.assert_close(half, torch.stack((brightness / 2, pigmentation, contrast)))  # a dimmer lamp, the same eye
+    torch.testing.assert_close(appearance(photograph + (1 - fov), fov)[0], torch.stack((brightness, pigmentation, contrast)))
+
+
+@pytest.mark.parametrize("amount", [-0.7, 0.4])
+def test_contrast_changes_by_its_amount_and_nothing_else_does(amount):
+    fov = field_of_view(64)[None]
+    fundus = (0.4 + 0.2 * uniform(1, 3, 64, 64)) * fov
+    after = set_contrast(fundus, fov, torch.tensor([amount]))
+    expected = appearance(fundus, fov) + torch.tensor([0.0, 0.0, amount])
+    torch.testing.assert_close(appearance(after, fov), expected, atol=1e-4, rtol=0)
+    assert (after * (1 - fov) == 0).all()
+    assert torch.equal(set_contrast(fundus, torch.zeros_like(fov), torch.tensor([amount])), torch.zeros_like(fundus))
 
 
 def test_every_parameter_receives_a_gradient(inputs):

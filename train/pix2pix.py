@@ -159,8 +159,8 @@ def recolour(images: Tensor, generator: torch.Generator) -> Tensor:
 def fit_style_law(model: Pix2Pix, drive: Drive) -> None:
     """Set the law of styles from the training images: their mean, and their covariance shrunk by a tenth toward its diagonal.
 
-    And the controls: the likeliest change of style under that law that moves one of CONTROLS in the generated image by one standard
-    deviation of the training images and leaves the others where they are.
+    And the controls: the likeliest change of style under that law that moves brightness or pigmentation in the generated image by one
+    standard deviation of the training images and leaves the other where it is; and the spread of the training images' contrast.
     """
     fov = (drive.fov > 0.5).float()
     styles = torch.cat([model.encode_style(f[None], m[None]) for f, m in zip(drive.fundus, fov, strict=True)])
@@ -169,18 +169,22 @@ def fit_style_law(model: Pix2Pix, drive: Drive) -> None:
     model.style_mean.copy_(styles.mean(0))
     model.style_factor.copy_(torch.linalg.cholesky(shrunk + 1e-6 * torch.eye(len(shrunk), device=shrunk.device)))
 
-    spread = appearance(drive.fundus, fov).std(0)
+    *spread, contrast = appearance(drive.fundus, fov).std(0)
+    spread = torch.stack(spread)
     noise = torch.zeros_like(fov[:1])
     with torch.enable_grad():
 
         def effect(style: Tensor) -> Tensor:
-            return appearance(model((drive.vessels[:1] > 0.5).float(), fov[:1], style[None], noise), fov[:1])[0] / spread
+            painted = model((drive.vessels[:1] > 0.5).float(), fov[:1], style[None], noise)
+            return appearance(painted, fov[:1])[0, :-1] / spread
 
         jacobian = torch.autograd.functional.jacobian(effect, model.style_mean.clone())  # (controls, styles)
     # the mean of the styles' Gaussian given that their effect is one unit, to within a tenth
     gain = jacobian @ shrunk @ jacobian.T
     ridge = 0.1 * torch.eye(len(gain), device=gain.device)
-    model.style_controls.copy_(torch.linalg.solve(gain + ridge, jacobian @ shrunk))
+    model.style_controls.zero_()
+    model.style_controls[:-1, :-1] = torch.linalg.solve(gain + ridge, jacobian @ shrunk)
+    model.style_controls[-1, -1] = contrast
 
 
 def main(config: Config) -> None:
