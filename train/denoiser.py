@@ -64,7 +64,7 @@ def sample_trees(run: Run, vae: ResidualVAE, vessels: Tensor) -> dict[str, Tenso
             truth = random_maps(vessels, 1, generator, degrees=20, elastic=0.02, size=config.size)
             latent = prior.standardise(vae.encode(truth)[0])
             noise, other = torch.randn(2, 1, vae.config.z_channels, side, side, generator=generator).to(run.device)
-            start = float(0.35 + 0.45 * torch.rand(1, generator=generator))  # earlier, and it draws another tree
+            start = float(0.6 + 0.3 * torch.rand(1, generator=generator))  # earlier, and it draws other thin vessels
             redrawn = prior.sample(torch.lerp(other, latent, start), start=start)
             rows.append([x.half().cpu() for x in (vae.sample(prior.sample(noise)), vae.sample(redrawn), truth)])
         columns = dict(zip(("sampled", "redrawn", "truth"), map(torch.cat, zip(*rows, strict=True)), strict=True))
@@ -76,11 +76,10 @@ def sample_trees(run: Run, vae: ResidualVAE, vessels: Tensor) -> dict[str, Tenso
 
 @torch.no_grad()
 def soften(vae: ResidualVAE, x: Tensor, generator: torch.Generator) -> Tensor:
-    """What the VAE makes of true maps (N, 1, H, W): decodes of latents with one to four times the posterior's noise, with a few gaps."""
-    mu, logvar = vae.encode(x)
-    spread = 1 + 3 * torch.rand(len(x), 1, 1, 1, generator=generator)
-    noise = torch.randn(mu.shape, generator=generator) * spread
-    soft = vae.sample(mu + noise.to(x.device) * (0.5 * logvar).exp())
+    """What the VAE makes of true maps (N, 1, H, W): decodes of latents with as much noise as the flow leaves, with a few gaps."""
+    mu = vae.encode(x)[0]
+    noise = 0.5 * torch.rand(len(x), 1, 1, 1, generator=generator) * torch.randn(mu.shape, generator=generator)
+    soft = vae.sample(mu + noise.to(x.device) * mu.std((0, 2, 3), keepdim=True))
     # gaps of 4 to 12 px in one cell of 64 in a few places
     holes = (torch.rand(len(x), 1, x.shape[-2] // 8, x.shape[-1] // 8, generator=generator) < 0.01).float()
     holes = F.interpolate(holes, size=x.shape[-2:], mode="bilinear").to(x.device)

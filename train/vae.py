@@ -9,7 +9,7 @@ from retsynth import checkpoint
 from retsynth.vae import ResidualVAE, VAEConfig, kl_divergence
 from train.data import SIZE, random_maps, read_drive
 from train.loop import EMA, Run, parse
-from train.losses import PatchDiscriminator, dice_loss, hinge_discriminator, vessel_loss
+from train.losses import PatchDiscriminator, centreline_dice_loss, dice_loss, hinge_discriminator, vessel_loss
 
 
 @dataclass(frozen=True)
@@ -20,12 +20,13 @@ class Config:
     batch: int = 8
     crop: int = 256
     lr: float = 1e-3
-    kl: float = 0.05  # weight of the KL against the mean cross-entropy, both per pixel; 1 would be the ELBO
+    kl: float = 0.3  # weight of the KL against the mean cross-entropy, both per pixel; 1 would be the ELBO
     adversarial: float = 0.02
     adversarial_from: int = 500
     z_channels: int = 4
     width: int = 48
     start: str = ""  # a weight file to start from
+    noise: float = 0.0  # above 0, the decoder alone learns on, to see through noise of up to as many standard deviations in the latent
     seed: int = 0
     log_every: int = 10
     save_every: int = 50
@@ -49,12 +50,22 @@ def main(config: Config) -> None:
     for step, generator in run.steps():
         x = random_maps(vessels, config.batch, generator, **warping)
         latent = (config.batch, config.z_channels, config.crop // vae.downscale, config.crop // vae.downscale)
-        logits, mu, logvar = vae(x, torch.randn(latent, generator=generator).to(run.device))
+        noise = torch.randn(latent, generator=generator).to(run.device)
+        if config.noise:
+            # the flow leaves noise of this kind in what it samples
+            with torch.no_grad():
+                mu, logvar = vae.encode(x)
+            level = config.noise * torch.rand(len(x), 1, 1, 1, generator=generator).to(run.device)
+            logits = vae.decode(mu + level * mu.std((0, 2, 3), keepdim=True) * noise)
+        else:
+            logits, mu, logvar = vae(x, noise)
         reconstruction = vessel_loss(logits, x)
         kl = kl_divergence(mu, logvar) / x[0].numel()
         loss = reconstruction + config.kl * kl
+        few = max(1, config.batch // 4)  # what follows would take half of the time, a quarter of the batch tells it enough
+        if config.noise:  # noise breaks thin vessels first
+            loss = loss + 0.5 * centreline_dice_loss(logits[:few].sigmoid(), x[:few])
         if step >= config.adversarial_from:
-            few = max(1, config.batch // 4)  # the discriminator would take half of the time, a quarter of the batch tells it enough
             soft = logits[:few].sigmoid()
             discriminator.requires_grad_(False)
             loss = loss - config.adversarial * discriminator(soft)[0].mean()

@@ -10,6 +10,7 @@ import torch
 from safetensors.torch import load_file
 
 from tests.train import tiny
+from train import vae
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
@@ -66,3 +67,12 @@ def test_two_processes_train_every_script_in_step(unbroken, tiny_drive, tmp_path
         assert steps == list(range(tiny.STEPS))  # written by one process only
         one, two = weights(unbroken, script), weights(tmp_path, script)
         assert any(not torch.equal(one[name], two[name]) for name in one)  # the second process brought batches of its own
+
+
+def test_with_noise_in_the_latent_the_decoder_alone_learns(unbroken, tiny_drive, tmp_path):
+    start = unbroken / "vae.safetensors"
+    flags = tiny.options("vae", tiny_drive, tmp_path, models=unbroken) | {"start": str(start), "noise": 0.6}
+    vae.main(vae.Config(**flags))
+    before, after = load_file(start), weights(tmp_path, "vae")
+    changed = {name.split(".")[0] for name in before if not torch.equal(before[name], after[name])}
+    assert changed == {"decoder"}
