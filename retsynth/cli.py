@@ -264,7 +264,7 @@ def _parser() -> argparse.ArgumentParser:
             added.add_argument("--device", help="cpu, cuda, … (default: cuda where there is one)")
         return added
 
-    style = {"type": _seed, "metavar": "S", "help": "seed of the appearance: colour, pigmentation, haze (default: follows --seed)"}
+    style = {"type": _seed, "metavar": "S", "help": "seed of the appearance: colour, light, pigmentation (default: follows --seed)"}
 
     one = command(sample, "Make one eye from a seed: fundus.png, its annotation vessels.png, fov.png (512 px) and large.png (1024 px).")
     one.add_argument("--seed", type=_seed, metavar="N", help="0 to 4294967295 (default: a random one, which is printed)")
