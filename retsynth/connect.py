@@ -12,7 +12,8 @@ from skimage.graph import MCP_Geometric
 from skimage.morphology import remove_small_holes, remove_small_objects, skeletonize
 from torch import Tensor
 
-EIGHT = np.ones((3, 3), bool)
+from retsynth.metrics import EIGHT, neighbours
+
 VESSEL = 0.63  # from where on the clean map is vessel
 FAINT = 0.5  # from where on it is a vessel too thin to be sure of: its centre line alone counts
 GAP = 5.0  # px of plain background that a join may cross; less resistance lets it go farther
@@ -58,10 +59,10 @@ def _join(vessels: np.ndarray, soft: np.ndarray) -> np.ndarray:
 def _prune(vessels: np.ndarray) -> np.ndarray:
     """A map (H, W) without its twigs of less than SPUR px: each pixel goes with the nearest of the skeleton."""
     skeleton = skeletonize(vessels)
-    neighbours = ndimage.convolve(skeleton.astype(int), EIGHT.astype(int), mode="constant") - skeleton
-    forks = skeleton & (neighbours >= 3)
+    around = neighbours(skeleton)
+    forks = skeleton & (around >= 3)
     branches, count = ndimage.label(skeleton & ~forks, EIGHT)
-    ends = np.isin(np.arange(count + 1), branches[skeleton & (neighbours == 1)])
+    ends = np.isin(np.arange(count + 1), branches[skeleton & (around == 1)])
     beside = np.isin(np.arange(count + 1), branches[ndimage.binary_dilation(forks, EIGHT)])
     twigs = ends & beside & (np.bincount(branches.ravel(), minlength=count + 1) < SPUR)
     twigs[0] = False

@@ -113,19 +113,19 @@ def morphometry(vessels: Picture, fov: Picture | None = None) -> Morphometry:
         raise ValueError(f"the field of view {inside.shape} does not fit the map {drawn.shape}, or is empty")
     drawn = drawn & inside
     skeleton = skeletonize(drawn)
-    neighbours = _neighbours(skeleton)
+    around = neighbours(skeleton)
     area, length = int(drawn.sum()), int(skeleton.sum())
     pieces = np.bincount(ndimage.label(drawn, EIGHT)[0].ravel())[1:]
     return Morphometry(
         density=area / int(inside.sum()),
         length=length,
-        junctions=ndimage.label(skeleton & (neighbours >= 3), EIGHT)[1],
-        end_points=int((skeleton & (neighbours == 1)).sum()),
+        junctions=ndimage.label(skeleton & (around >= 3), EIGHT)[1],
+        end_points=int((skeleton & (around == 1)).sum()),
         calibre=area / max(length, 1),
         components=int((pieces >= MIN_COMPONENT).sum()),
         largest_share=int(pieces.max(initial=0)) / max(area, 1),
         box_dimension=_box_dimension(drawn),
-        tortuosity=_tortuosity(skeleton & (neighbours < 3)),
+        tortuosity=_tortuosity(skeleton & (around < 3)),
     )
 
 
@@ -135,7 +135,7 @@ def _disc(side: int) -> np.ndarray:
     return np.hypot(axis[:, None], axis[None]) <= side / 2 - 1
 
 
-def _neighbours(skeleton: np.ndarray) -> np.ndarray:
+def neighbours(skeleton: np.ndarray) -> np.ndarray:
     """How many of the eight pixels around each are set."""
     return ndimage.convolve(skeleton.astype(int), EIGHT, mode="constant") - skeleton
 
@@ -159,7 +159,7 @@ def _tortuosity(branches: np.ndarray) -> float:
         here = labels[: len(labels) - below, max(0, -right) : side - max(0, right)]
         there = labels[below:, max(0, right) : side + min(0, right)]
         path += step * np.bincount(here[(here > 0) & (there > 0)], minlength=count + 1)
-    ends = np.argwhere(branches & (_neighbours(branches) == 1))
+    ends = np.argwhere(branches & (neighbours(branches) == 1))
     ends = ends[np.argsort(labels[tuple(ends.T)], kind="stable")]  # by branch: two each, but none of a closed ring or a single pixel
     first, last = ends[::2], ends[1::2]
     chord = np.hypot(*(first - last).T)

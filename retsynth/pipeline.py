@@ -175,6 +175,9 @@ class Pipeline:
             raise ValueError(f"a mask must be (N, 1, {SIZE}, {SIZE}), got {tuple(mask.shape)}: read it with retsynth.images.read_mask")
         if not isinstance(style, Tensor):
             style = self.style(seed, index) if style is None else self.style(style)
+        width = self.pix2pix.config.style_channels + 1
+        if style.ndim != 2 or style.shape[1] != width or len(style) not in (1, len(mask)):
+            raise ValueError(f"a style must be (1 or N, {width}), got {tuple(style.shape)}: take it from style, adjust or encode_style")
         noise = _normal((1, 1, SIZE, SIZE), seed, index, stream=2).to(self.device)
         fov = self.fov.to(self.device)
         codes = style.to(self.device).expand(len(mask), -1)

@@ -153,9 +153,8 @@ class Pix2Pix(nn.Module):
             h = self.blocks[level](h, style, noises[level])
         # bilinear: a pixel shuffle would print its two-pixel lattice on plain ground
         h = F.interpolate(self.to_fine(F.silu(h, inplace=True)), scale_factor=2, mode="bilinear", align_corners=False)  # (N, fine, H, W)
-        coarse, drawn = self.fine.weight.split(
-            (self.config.fine, 2), dim=1
-        )  # two convolutions and a sum: the join would copy the map twice
+        # two convolutions and a sum: joining their inputs would copy the large map twice
+        coarse, drawn = self.fine.weight.split((self.config.fine, 2), dim=1)
         h = F.conv2d(h, coarse, self.fine.bias, padding=1) + F.conv2d(torch.cat((vessels, noise), 1), drawn, padding=1)
         return self.to_rgb(F.silu(h, inplace=True)).float().sigmoid() * fov
 

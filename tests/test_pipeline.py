@@ -207,6 +207,12 @@ def test_controls_move_a_style_along_their_directions(tiny_pipeline):
         tiny_pipeline.adjust(style, hue=1)
 
 
+@pytest.mark.parametrize("shape", [(1, 4), (2, 5), (5,)])
+def test_translate_names_a_wrong_style(tiny_pipeline, shape):
+    with pytest.raises(ValueError, match=r"a style must be \(1 or N, 5\), got"):
+        tiny_pipeline.translate(torch.zeros(1, 1, 512, 512), torch.zeros(shape))
+
+
 def test_the_style_carries_the_contrast(tiny_pipeline):
     mask = (uniform(1, 1, 512, 512) > 0.9).float()
     style = tiny_pipeline.style(3)
