@@ -39,9 +39,10 @@ class FlowBlock(nn.Module):
         nn.init.zeros_(self.conv2.bias)
 
     def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
-        h = self.conv1(F.silu(self.norm1(x)))
+        h = self.conv1(F.silu(self.norm1(x), inplace=True))
         scale, shift = self.film(embedding)[:, :, None, None].chunk(2, dim=1)
-        return x + self.conv2(F.silu(self.norm2(h) * (1 + scale) + shift))
+        h = torch.addcmul(shift, self.norm2(h), 1 + scale)
+        return self.conv2(F.silu(h, inplace=True)).add_(x)
 
 
 class Attention(nn.Module):
@@ -106,7 +107,7 @@ class FlowPrior(nn.Module):
             skips.append(h)
         for level in (2, 1, 0):
             if level < 2:
-                h = F.interpolate(self.up[level](h), scale_factor=2, mode="nearest") + skips[level]
+                h = F.interpolate(self.up[level](h), scale_factor=2, mode="nearest").add_(skips[level])
             for index, block in enumerate(self.leave[level]):
                 h = block(h, embedding)
                 if level == 2 or (level == 1 and index == 0):
