@@ -3,8 +3,8 @@
 A U-Net whose skips are added, not concatenated, and whose input enters by pixel-unshuffle: about a sixth of the work of pix2pix's own
 U-Net-256 at this size. The style code (colour, light, pigmentation) scales and shifts every decoder level (FiLM, Perez et al. 2018).
 What neither vessels nor style decide, choroid and disc above all, is a texture code on a coarse grid, N(0, I) by training (BicycleGAN,
-Zhu et al. 2017); camera grain comes from noise, scaled per channel at every level (Karras et al. 2019). One noise image is the source
-of both.
+Zhu et al. 2017); camera grain comes from noise, scaled per channel at every level (Karras et al. 2019), and at full size from one noise a
+colour. One noise image is the source of all.
 """
 
 from dataclasses import dataclass
@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from retsynth.polyphase import of_doubled, of_phases
 from retsynth.position import position
 
 CONTROLS = ("brightness", "pigmentation", "contrast")  # what a person may change about a style; `appearance` measures them
@@ -53,7 +54,7 @@ class StyledBlock(nn.Module):
         self.conv2 = nn.Conv2d(channels, channels, 3, padding=1)
 
     def forward(self, x: Tensor, style: Tensor, noise: Tensor) -> Tensor:
-        h = torch.addcmul(self.conv1(F.silu(self.norm1(x), inplace=True)), self.noise, noise)
+        h = self.conv1(F.silu(self.norm1(x), inplace=True)).addcmul_(self.noise, noise)
         scale, shift = self.film(style)[:, :, None, None].chunk(2, dim=1)
         h = torch.addcmul(shift, self.norm2(h), 1 + scale)
         return self.conv2(F.silu(h, inplace=True)).add_(x)
@@ -105,7 +106,7 @@ class TextureEncoder(nn.Module):
 
 
 class Pix2Pix(nn.Module):
-    """Vessels and field of view (N, 1, H, W) in [0, 1], style (N, S), noise (N, 1, H, W) ~ N(0, 1) -> fundus (N, 3, H, W) in [0, 1].
+    """Vessels and field of view (N, 1, H, W) in [0, 1], style (N, S), noise (N, 3, H, W) ~ N(0, 1) -> fundus (N, 3, H, W) in [0, 1].
 
     H and W divide by 2**depth. `style_mean` and `style_factor` (Cholesky factor of the covariance) hold the law of the training
     images' styles. `style_controls` (3, S + 1) is the change of style that goes with one standard deviation of each of CONTROLS; its last
@@ -127,7 +128,8 @@ class Pix2Pix(nn.Module):
         self.ups = nn.ModuleList(nn.Conv2d(b, a, 1) for a, b in zip(channels[:-1], channels[1:], strict=True))
         self.texture = nn.Conv2d(config.texture_channels, channels[3], 3, padding=1)
         self.to_fine = nn.Conv2d(channels[0], config.fine, 1)
-        self.fine = nn.Conv2d(config.fine + 2, config.fine, 3, padding=1)
+        self.fine = nn.Conv2d(config.fine + 1 + 3, config.fine, 3, padding=1)
+        self.grain = nn.Linear(config.style_channels, 3)
         self.to_rgb = nn.Conv2d(config.fine, 3, 3, padding=1)
         self.register_buffer("style_mean", torch.zeros(config.style_channels))
         self.register_buffer("style_factor", torch.eye(config.style_channels))
@@ -135,28 +137,31 @@ class Pix2Pix(nn.Module):
 
     def forward(self, vessels: Tensor, fov: Tensor, style: Tensor, noise: Tensor, texture: Tensor | None = None) -> Tensor:
         """`texture` (N, T, H/16, W/16): a photograph's, in place of the one that the noise stands for."""
-        x = F.pixel_unshuffle(torch.cat((vessels * 2 - 1, fov * 2 - 1), 1), 2)  # (N, 8, H/2, W/2)
+        drawn = F.pixel_unshuffle(vessels, 2)
+        x = torch.cat((drawn, F.pixel_unshuffle(fov, 2)), 1) * 2 - 1  # (N, 8, H/2, W/2)
         x = self.stem(torch.cat((x, position(x)), 1))
         levels = [x]
         for down in self.downs:
             levels.append(down(levels[-1]))
-        noises = [F.avg_pool2d(noise, 2**level) * 2**level for level in range(1, len(levels) + 1)]  # each of variance 1
+        noises = [F.avg_pool2d(noise[:, :1], 2**level) * 2**level for level in range(1, len(levels) + 1)]  # each of variance 1
         if texture is None:
             texture = F.pixel_unshuffle(noises[1], 4)
         h = self.blocks[-1](levels[-1], style, noises[-1])
         for level in reversed(range(len(levels) - 1)):
             # 1x1 before the upsampling: the same result at a quarter of the work
             h = F.interpolate(self.ups[level](h), scale_factor=2, mode="bilinear", align_corners=False)
-            h = h + self.skips[level](levels[level])
+            h = h.add_(self.skips[level](levels[level]))
             if level == 3:
-                h = h + self.texture(texture)
+                h = h.add_(self.texture(texture))
             h = self.blocks[level](h, style, noises[level])
-        # bilinear: a pixel shuffle would print its two-pixel lattice on plain ground
-        h = F.interpolate(self.to_fine(F.silu(h, inplace=True)), scale_factor=2, mode="bilinear", align_corners=False)  # (N, fine, H, W)
-        # two convolutions and a sum: joining their inputs would copy the large map twice
-        coarse, drawn = self.fine.weight.split((self.config.fine, 2), dim=1)
-        h = F.conv2d(h, coarse, self.fine.bias, padding=1) + F.conv2d(torch.cat((vessels, noise), 1), drawn, padding=1)
-        return self.to_rgb(F.silu(h, inplace=True)).float().sigmoid() * fov
+        # Doubled bilinearly: a pixel shuffle would print its two-pixel lattice on plain ground. All at half the size, as phases.
+        h = self.to_fine(F.silu(h, inplace=True))
+        grain = F.pixel_unshuffle(noise * (1 + self.grain(style)[:, :, None, None]), 2)
+        doubled, same = self.fine.weight.split((self.config.fine, 1 + 3), dim=1)
+        weight = torch.cat((of_doubled(doubled), of_phases(same)), 1)
+        h = F.conv2d(torch.cat((h, drawn, grain), 1), weight, self.fine.bias.repeat_interleave(4), padding=1)
+        h = F.conv2d(F.silu(h, inplace=True), of_phases(self.to_rgb.weight), self.to_rgb.bias.repeat_interleave(4), padding=1)
+        return F.pixel_shuffle(h.float().sigmoid(), 2) * fov
 
     def encode_style(self, fundus: Tensor, fov: Tensor) -> Tensor:
         """The style (N, S) of photographs (N, 3, H, W) in [0, 1] with fields of view (N, 1, H, W)."""

@@ -32,11 +32,12 @@ def vessel_loss(logits: Tensor, target: Tensor) -> Tensor:
 class PatchDiscriminator(nn.Module):
     """PatchGAN (Isola et al. 2017) with spectral norm (Miyato et al. 2018): (N, C, H, W) in [0, 1] -> patch logits and features.
 
-    With three layers each logit sees 38 x 38 pixels.
+    With three layers each logit sees 38 x 38 pixels. `slope` bounds how fast a logit changes; spectral norm alone makes it 1.
     """
 
-    def __init__(self, in_channels: int, width: int = 32, layers: int = 3) -> None:
+    def __init__(self, in_channels: int, width: int = 32, layers: int = 3, slope: float = 1.0) -> None:
         super().__init__()
+        self.slope = slope
         channels = [in_channels] + [width * 2**i for i in range(layers)]
         self.blocks = nn.ModuleList(
             spectral_norm(nn.Conv2d(a, b, 4, stride=2, padding=1)) for a, b in zip(channels[:-1], channels[1:], strict=True)
@@ -49,7 +50,7 @@ class PatchDiscriminator(nn.Module):
         for block in self.blocks:
             x = F.leaky_relu(block(x), 0.2)
             features.append(x)
-        return self.head(x), features
+        return self.slope * self.head(x), features
 
 
 def hinge_discriminator(real: Tensor, fake: Tensor) -> Tensor:

@@ -1,8 +1,10 @@
 """Train the translation from maps to photographs: `python -m train.pix2pix --data DRIVE --steps 15000 --out weights/pix2pix.safetensors`.
 
-Two discriminators: a conditional PatchGAN on the pixels, and small heads on frozen ImageNet features (Projected GAN, Sauer et al. 2021),
-which need few images. Steps take turns (BicycleGAN, Zhu et al. 2017): one paints a photograph again from its own style and texture code
-and is held to it by pixel and feature losses; the next draws the texture from N(0, I) and is held to the photograph's coarse colours.
+Three discriminators: a conditional PatchGAN on the pixels; small heads on frozen ImageNet features (Projected GAN, Sauer et al. 2021),
+which need few images; and one that sees the grain alone, enlarged, since in a photograph it is a hundredth of the range and a
+discriminator whose slope is bounded hardly notices. Steps take turns (BicycleGAN, Zhu et al. 2017): one paints a photograph again from its
+own style and texture code and is held to it by pixel and feature losses; the next draws the texture from N(0, I) and is held to the
+photograph's coarse colours. Half of the photographs are shown as they are: warping one blurs its grain.
 """
 
 from dataclasses import dataclass
@@ -38,7 +40,12 @@ class Config:
     light: float = 8.0  # L1 on images pooled by 16, where the texture is drawn
     perceptual: float = 1.0
     matching: float = 4.0  # feature matching of the patch discriminator
+    patch: float = 1.0
     projected: float = 1.0
+    grain: float = 1.0  # adversarial, on the grain alone
+    slope: float = 32.0  # of the patch discriminators, at most: spectral norm alone makes it 1 and holds their logits within 0.1 of 0
+    projected_slope: float = 8.0
+    covariance: float = 4.0  # of the grain
     kl: float = 0.01
     texture_kl: float = 1e-5
     style_channels: int = 8
@@ -76,8 +83,9 @@ class Features(nn.Module):
 class ProjectedDiscriminator(nn.Module):
     """One small head on each scale of `Features`, with the vessel map pooled in as a channel: list of patch logits. Sauer et al. 2021."""
 
-    def __init__(self, width: int = 64) -> None:
+    def __init__(self, width: int = 64, slope: float = 1.0) -> None:
         super().__init__()
+        self.slope = slope
 
         def conv(a: int, b: int, kernel: int, stride: int = 1) -> nn.Module:
             return spectral_norm(nn.Conv2d(a, b, kernel, stride, padding=kernel // 2))
@@ -93,7 +101,7 @@ class ProjectedDiscriminator(nn.Module):
         # features of ReLU6 blocks without a last activation; their scale differs by stage
         scaled = (f / (f.std((1, 2, 3), keepdim=True) + 1e-3) for f in features)
         maps = (F.adaptive_avg_pool2d(vessels, f.shape[-2:]) for f in features)
-        return [head(torch.cat(pair, 1)) for head, pair in zip(self.heads, zip(scaled, maps, strict=True), strict=True)]
+        return [self.slope * head(torch.cat(pair, 1)) for head, pair in zip(self.heads, zip(scaled, maps, strict=True), strict=True)]
 
 
 class Batch(NamedTuple):
@@ -110,6 +118,45 @@ def random_batch(drive: Drive, config: Config, generator: torch.Generator) -> Ba
     vessels, fov, fundus = warp(stacked, grid).split((1, 1, 3), 1)
     fov = (fov > 0.5).float()
     return Batch(whole(vessels) * fov, fundus * fov, fov)
+
+
+def native_batch(plain: Drive, config: Config, generator: torch.Generator) -> Batch:
+    """Photographs as they are but for mirroring: no resampling has smoothed their grain, no rotation has turned its rows."""
+    chosen = torch.randint(0, len(plain.fundus), (config.batch,), generator=generator)
+    across, down = torch.randint(0, 2, (2,), generator=generator).tolist()
+    axes = [3] * across + [2] * down
+    fundus, vessels, fov = (x[chosen].flip(axes) for x in (plain.fundus, plain.vessels, plain.fov))
+    fov = (fov > 0.5).float()
+    return Batch((vessels > 0.5).float() * fov, fundus * fov, fov)
+
+
+def grain(images: Tensor) -> Tensor:
+    """What is finer than 7 px, enlarged 16 times: (N, 3, H, W) -> same, about 0. A camera's grain becomes a tenth to a fifth."""
+    return 16 * (images - F.avg_pool2d(images, 7, 1, 3, count_include_pad=False))
+
+
+LAGS = [(0, 0), (0, 1), (0, 2), (0, 3), (1, -2), (1, -1), (1, 0), (1, 1), (1, 2), (2, -1), (2, 0), (2, 1), (3, 0)]  # (down, across) in px
+
+
+def grain_covariance(images: Tensor, ground: Tensor) -> Tensor:
+    """Of the grain's colours at two places up to 3 px apart, both on the `ground` (N, 1, H, W) between vessels: (N, lags, 3, 3).
+
+    With it go the grain's strength, its colour and its spectrum (autocorrelation as a constraint on textures: Portilla & Simoncelli 2000).
+    """
+    x, width = grain(images) * ground, images.shape[-1]
+    out = []
+    for down, across in LAGS:
+        here = slice(down, None), slice(max(across, 0), width + min(across, 0))
+        there = slice(None, images.shape[-2] - down), slice(max(-across, 0), width - max(across, 0))
+        count = (ground[..., *here] * ground[..., *there]).sum((2, 3)).clamp(min=1)
+        out.append(torch.einsum("nchw,ndhw->ncd", x[..., *here], x[..., *there]) / count[:, None])
+    return torch.stack(out, 1)
+
+
+def covariance_loss(ours: Tensor, theirs: Tensor) -> Tensor:
+    """Mean difference of two `grain_covariance`, in units of the second's variances."""
+    deviation = theirs[:, 0].diagonal(dim1=1, dim2=2).clamp(min=1e-3).sqrt()  # (N, 3)
+    return ((ours - theirs).abs() / (deviation[:, None, :, None] * deviation[:, None, None, :])).mean()
 
 
 def drawn(vessels: Tensor, generator: torch.Generator) -> Tensor:
@@ -171,7 +218,7 @@ def fit_style_law(model: Pix2Pix, drive: Drive) -> None:
 
     *spread, contrast = appearance(drive.fundus, fov).std(0)
     spread = torch.stack(spread)
-    noise = torch.zeros_like(fov[:1])
+    noise = torch.zeros_like(drive.fundus[:1])
     with torch.enable_grad():
 
         def effect(style: Tensor) -> Tensor:
@@ -190,26 +237,29 @@ def fit_style_law(model: Pix2Pix, drive: Drive) -> None:
 def main(config: Config) -> None:
     run = Run(config)
     drive = Drive(*(x.to(run.device) if isinstance(x, Tensor) else x for x in read_drive(config.data, "training", size=2 * config.size)))
-    plain = read_drive(config.data, "training", size=config.size)
+    plain = Drive(*(x.to(run.device) if isinstance(x, Tensor) else x for x in read_drive(config.data, "training", size=config.size)))
     torch.manual_seed(config.seed)
     model = Pix2Pix(Pix2PixConfig(config.style_channels, width=config.width, depth=config.depth)).to(run.device)
     if config.start:
         model.load_state_dict(checkpoint.load(Pix2Pix, config.start).state_dict())
     ema = EMA(model, 0.999)
-    patch = PatchDiscriminator(4, width=48).to(run.device)
-    projected, features = ProjectedDiscriminator().to(run.device), Features().to(run.device)
+    patch = PatchDiscriminator(4, width=48, slope=config.slope).to(run.device)
+    projected, features = ProjectedDiscriminator(slope=config.projected_slope).to(run.device), Features().to(run.device)
+    grains = PatchDiscriminator(4, width=32, slope=config.slope).to(run.device)
     optimiser = Adam(model.parameters(), config.lr, betas=(0.5, 0.99))
-    judge = Adam([*patch.parameters(), *projected.parameters()], config.lr, betas=(0.5, 0.99))
-    run.restore(model=model, ema=ema.model, patch=patch, projected=projected, optimiser=optimiser, judge=judge)
-    fixed = torch.randn(6, 1, config.size, config.size, generator=torch.Generator().manual_seed(1)).to(run.device)
+    judges = patch, projected, grains
+    judge = Adam([*patch.parameters(), *projected.parameters(), *grains.parameters()], config.lr, betas=(0.5, 0.99))
+    run.restore(model=model, ema=ema.model, patch=patch, projected=projected, grains=grains, optimiser=optimiser, judge=judge)
+    fixed = torch.randn(6, 3, config.size, config.size, generator=torch.Generator().manual_seed(1)).to(run.device)
     codes = torch.randn(6, config.style_channels, generator=torch.Generator().manual_seed(2)).to(run.device)
 
     for step, generator in run.steps():
-        batch = random_batch(drive, config, generator)
+        native = step // 2 % 2 == 0
+        batch = native_batch(plain, config, generator) if native else random_batch(drive, config, generator)
         again = step % 2 == 0  # paint the photograph itself; else another one of its vessels
         mu, logvar = model.style_encoder(batch.fundus, batch.fov)
         style = mu + torch.randn(mu.shape, generator=generator).to(run.device) * (0.5 * logvar).exp()
-        noise = torch.randn(batch.vessels.shape, generator=generator).to(run.device)
+        noise = torch.randn(batch.fundus.shape, generator=generator).to(run.device)
         if again:
             texture_mu, texture_logvar = model.texture_encoder(batch.fundus, batch.vessels, batch.fov)
             texture = texture_mu + torch.randn(texture_mu.shape, generator=generator).to(run.device) * (0.5 * texture_logvar).exp()
@@ -224,7 +274,8 @@ def main(config: Config) -> None:
         real_crop, fake_crop = recolour(random_crop(stack, config.crop, generator), generator).chunk(2)
         real_view, fake_view = recolour(views(stack, config.crop, generator), generator).chunk(2)
         real_crop, real_view = real_crop.detach(), real_view.detach()
-        patch.requires_grad_(False), projected.requires_grad_(False)
+        for one in judges:
+            one.requires_grad_(False)
         with torch.no_grad():
             real_features = features(real_view[:, :3])
             _, real_patches = patch(real_crop)
@@ -232,7 +283,7 @@ def main(config: Config) -> None:
         fake_logits, fake_patches = patch(fake_crop)
         adversarial = -fake_logits.mean()
         adversarial_projected = -sum(x.mean() for x in projected(fake_features, fake_view[:, 3:])) / len(fake_features)
-        loss = adversarial + config.projected * adversarial_projected
+        loss = config.patch * adversarial + config.projected * adversarial_projected
         if again:
             pooled = F.l1_loss(F.avg_pool2d(fake, 4), F.avg_pool2d(batch.fundus, 4))
             edges = F.l1_loss(fake, batch.fundus)
@@ -246,23 +297,34 @@ def main(config: Config) -> None:
             light = F.l1_loss(F.avg_pool2d(fake, 16), F.avg_pool2d(batch.fundus, 16))
             loss = loss + config.light * light
             terms = {"light": light}
+        if native:
+            ground = (1 - F.max_pool2d(batch.vessels, 13, 1, 6)) * (1 - F.max_pool2d(1 - batch.fov, 13, 1, 6))
+            covariance = covariance_loss(grain_covariance(fake, ground), grain_covariance(batch.fundus, ground))
+            real_grain, fake_grain = (torch.cat((grain(x[:, :3]), x[:, 3:]), 1) for x in (real_crop, fake_crop))
+            loss = loss + config.covariance * covariance - config.grain * grains(fake_grain)[0].mean()
+            terms["covariance"] = covariance
         run.update(optimiser, loss)
         ema.update(model, step)
 
-        patch.requires_grad_(True), projected.requires_grad_(True)
+        for one in judges:
+            one.requires_grad_(True)
         patch_loss = hinge_discriminator(patch(real_crop)[0], patch(fake_crop.detach())[0])
         real_heads = projected(real_features, real_view[:, 3:])
         fake_heads = projected([f.detach() for f in fake_features], fake_view[:, 3:].detach())
         heads_loss = sum(hinge_discriminator(r, f) for r, f in zip(real_heads, fake_heads, strict=True)) / len(real_heads)
-        run.update(judge, patch_loss + heads_loss)
+        judges_loss = patch_loss + heads_loss
+        if native:
+            terms["grain"] = hinge_discriminator(grains(real_grain)[0], grains(fake_grain.detach())[0])
+            judges_loss = judges_loss + terms["grain"]
+        run.update(judge, judges_loss)
 
         run.log(patch=patch_loss, projected=heads_loss, **terms)
         if run.due():
-            fit_style_law(ema.model, Drive(plain.names, *(x.to(run.device) for x in plain[1:])))
+            fit_style_law(ema.model, plain)
             with torch.no_grad():
                 six = torch.arange(6) % len(plain.names)
-                maps, fovs = ((x[six] > 0.5).float().to(run.device) for x in (plain.vessels, plain.fov))
-                photos = plain.fundus[:3].to(run.device)
+                maps, fovs = ((x[six] > 0.5).float() for x in (plain.vessels, plain.fov))
+                photos = plain.fundus[:3]
                 own = ema.model.encode_style(photos, fovs[:3])
                 texture = ema.model.texture_encoder(photos, maps[:3], fovs[:3])[0]
                 again = ema.model(maps[:3], fovs[:3], own, fixed[:3], texture)

@@ -1,8 +1,9 @@
 import pytest
 import torch
 
+from tests.networks import noise, uniform
 from train.data import read_drive
-from train.pix2pix import drawn, erased
+from train.pix2pix import LAGS, Config, covariance_loss, drawn, erased, grain_covariance, native_batch
 
 
 @pytest.fixture(scope="module")
@@ -31,3 +32,51 @@ def test_erased_maps_lose_whole_regions_and_nothing_elsewhere(maps):
     gone = erased(ones, generator(0))
     edges = (gone[..., 1:] != gone[..., :-1]).float().mean()  # blobs, not dust
     assert 0 < edges < 0.05
+
+
+def test_grain_covariance_is_that_of_the_noise_that_made_it():
+    # red is white noise, green the same noise a pixel to the right and half as strong, blue its own
+    white = noise(1, 2, 256, 256)
+    images = 0.5 + 0.01 * torch.cat((white[:, :1], 0.5 * white[:, :1].roll(1, 3), white[:, 1:]), 1)
+    ground = torch.ones(1, 1, 256, 256)
+    measured = dict(zip(LAGS, grain_covariance(images, ground)[0] / 0.16**2, strict=True))
+    # taking off the mean of 49 pixels leaves 1 - 2/49 + 1/49 of a white noise's variance, and the covariance of close pixels -1/49 or so
+    expected = torch.tensor([[1.0, 0.0, 0.0], [0.0, 0.25, 0.0], [0.0, 0.0, 1.0]])
+    torch.testing.assert_close(measured[0, 0], expected, atol=0.05, rtol=0)
+    assert abs(measured[0, 1][1, 0] - 0.5) < 0.05 and abs(measured[0, 1][0, 1]) < 0.05
+    assert measured[2, 0].abs().max() < 0.05
+
+
+def test_covariance_loss_sees_the_strength_and_the_spectrum_of_the_grain_but_not_its_course_nor_the_vessels():
+    ground = (uniform(1, 1, 20, 20) > 0.3).float().repeat_interleave(8, 2).repeat_interleave(8, 3)
+
+    def photograph(seed, strength=0.01):
+        return 0.5 + strength * noise(1, 3, 160, 160, seed=seed)
+
+    def loss(images):
+        return float(covariance_loss(grain_covariance(images, ground), grain_covariance(photograph(1), ground)))
+
+    other = loss(photograph(2))
+    assert other < 0.02
+    assert loss(photograph(2, strength=0.02)) > 5 * other
+    assert loss(torch.nn.functional.avg_pool2d(photograph(2, strength=0.03), 3, 1, 1)) > 5 * other  # as strong, and coarser
+    blot = 0.3 * torch.nn.functional.max_pool2d(1 - ground, 1) * (1 - torch.nn.functional.max_pool2d(ground, 7, 1, 3))
+    assert abs(loss(photograph(2) + blot) - other) < 0.5 * other  # more than 3 px from the ground: nothing of it is seen
+
+
+def test_native_photographs_are_mirrored_at_most(tiny_drive):
+    plain = read_drive(tiny_drive, "training", size=64)
+    seen = set()
+    for seed in range(30):
+        batch = native_batch(plain, Config("", batch=1), generator(seed))
+        found = [
+            (index, axes)
+            for index in range(len(plain.fundus))
+            for axes in ((), (3,), (2,), (2, 3))
+            if torch.equal(batch.fundus[0], (plain.fundus * (plain.fov > 0.5))[index : index + 1].flip(axes)[0])
+        ]
+        assert len(found) == 1
+        index, axes = found[0]
+        assert torch.equal(batch.vessels, ((plain.vessels > 0.5) & (plain.fov > 0.5))[index : index + 1].flip(axes).float())
+        seen.add(axes)
+    assert len(seen) == 4

@@ -1,0 +1,22 @@
+"""Against the plain convolutions that they stand for."""
+
+import torch
+import torch.nn.functional as F
+
+from retsynth.polyphase import of_doubled, of_phases
+from tests.networks import noise
+
+
+def test_phases() -> None:
+    x, weight = noise(2, 3, 16, 12), noise(5, 3, 3, 3, seed=1)
+    ours = F.pixel_shuffle(F.conv2d(F.pixel_unshuffle(x, 2), of_phases(weight), padding=1), 2)
+    torch.testing.assert_close(ours, F.conv2d(x, weight, padding=1), atol=1e-5, rtol=1e-5)
+
+
+def test_doubled() -> None:
+    x, weight = noise(2, 3, 8, 6), noise(5, 3, 3, 3, seed=1)
+    ours = F.pixel_shuffle(F.conv2d(x, of_doubled(weight), padding=1), 2)
+    plain = F.conv2d(F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False), weight, padding=1)
+    inner = (..., slice(2, -2), slice(2, -2))  # at the border one repeats the last pixel, the other meets zeros
+    torch.testing.assert_close(ours[inner], plain[inner], atol=1e-5, rtol=1e-5)
+    assert ours.shape == plain.shape
