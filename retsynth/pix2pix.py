@@ -161,7 +161,8 @@ class Pix2Pix(nn.Module):
         weight = torch.cat((of_doubled(doubled), of_phases(same)), 1)
         h = F.conv2d(torch.cat((h, drawn, grain), 1), weight, self.fine.bias.repeat_interleave(4), padding=1)
         h = F.conv2d(F.silu(h, inplace=True), of_phases(self.to_rgb.weight), self.to_rgb.bias.repeat_interleave(4), padding=1)
-        return F.pixel_shuffle(h.float().sigmoid(), 2) * fov
+        # a sigmoid hardly reaches 0 and 1, and red is at 1 in a tenth of a photograph
+        return F.pixel_shuffle((1.04 * h.float().sigmoid() - 0.02).clamp(0, 1), 2) * fov
 
     def encode_style(self, fundus: Tensor, fov: Tensor) -> Tensor:
         """The style (N, S) of photographs (N, 3, H, W) in [0, 1] with fields of view (N, 1, H, W)."""

@@ -93,12 +93,14 @@ def random_grid(
     shift: float = 0.0,
     elastic: float = 0.0,
     window: float = 1.0,
+    upright: bool = False,
     size: int = SIZE,
 ) -> Tensor:
     """Sampling grids (count, size, size, 2) for `grid_sample`: mirror, rotate, zoom, move, and warp smoothly.
 
     `degrees` bounds the rotation, `shift` and `elastic` are in half-widths of the image, `window` < 1 samples a square crop of that
-    relative side at a random place. Each eye may be mirrored left-right (the other eye) and top-bottom.
+    relative side at a random place. Each eye may be mirrored left-right (the other eye) and, unless `upright`, top-bottom (no eye: the
+    fovea lies lower than the disc's centre).
     """
 
     def uniform(low: float, high: float) -> Tensor:
@@ -108,6 +110,7 @@ def random_grid(
     scale = 1 / uniform(*zoom)
     mirror_x = torch.randint(0, 2, (count,), generator=generator) * 2 - 1
     mirror_y = torch.randint(0, 2, (count,), generator=generator) * 2 - 1
+    mirror_y = mirror_y.abs() if upright else mirror_y
     corner = (1 - window) * torch.stack((uniform(-1, 1), uniform(-1, 1)), -1)
     axis = (torch.arange(size) + 0.5) / size * 2 - 1
     y, x = torch.meshgrid(axis, axis, indexing="ij")

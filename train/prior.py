@@ -51,7 +51,7 @@ def build_bank(run: Run, vae: ResidualVAE, drive: Drive) -> dict[str, Tensor]:
         mus, logvars, eyes = [], [], []
         for _ in trange(run.config.bank, desc="bank", mininterval=5):
             chosen = int(torch.randint(0, len(drive.vessels), (1,), generator=generator))
-            grid = random_grid(1, generator, degrees=20, zoom=(1.0, 1.06), shift=0.015, elastic=0.02, size=run.config.size)
+            grid = random_grid(1, generator, degrees=20, zoom=(1.0, 1.06), shift=0.015, elastic=0.02, upright=True, size=run.config.size)
             vessels, half = warp(torch.cat((drive.vessels[chosen], halves[chosen]))[None], grid).chunk(2, dim=1)
             with torch.no_grad():
                 mu, logvar = vae.encode(whole(vessels).to(run.device))

@@ -83,6 +83,13 @@ def test_without_rotation_a_grid_is_the_identity_or_a_mirror():
     assert len(seen) > 2
 
 
+def test_an_upright_grid_never_mirrors_top_and_bottom():
+    image = torch.rand(1, 16, 16)
+    warped = warp(image.expand(16, 1, -1, -1), random_grid(16, generator(), degrees=0, zoom=(1, 1), upright=True, size=16))
+    upright = [any(torch.allclose(result, kept, atol=1e-5) for kept in (image, image.flip(2))) for result in warped]
+    assert all(upright) and not torch.allclose(warped[:1].expand_as(warped), warped, atol=1e-2)
+
+
 def test_rotation_and_mirrors_leave_circles_alone():
     axis = torch.linspace(-1, 1, 64)
     rings = (8 * (axis[:, None] ** 2 + axis[None] ** 2)).cos().expand(6, 1, 64, 64)

@@ -8,10 +8,10 @@ OPTIONS = {
     "vae": {"batch": 1, "crop": 64, "width": 8, "z_channels": 2, "adversarial_from": 2},
     "prior": {"batch": 2, "size": 128, "bank": 5, "width": 8, "wider": 16},
     "denoiser": {"batch": 1, "size": 128, "crop": 64, "trees": 3, "width": 4},
-    "pix2pix": {"size": 128, "crop": 64, "width": 8, "depth": 5},
+    "pix2pix": {"size": 128, "crop": 64, "trees": 2, "width": 8, "depth": 5},
     "edsr": {"batch": 1, "patch": 16, "width": 8, "blocks": 1},
 }
-NEEDS = {"prior": ["vae"], "denoiser": ["vae", "prior"]}
+NEEDS = {"prior": ["vae"], "denoiser": ["vae", "prior"], "pix2pix": ["vae", "prior", "denoiser"]}
 # the optimiser update to be killed in, always in the fourth step: those with a discriminator update twice a step, the VAE from the third on
 KILLED_AT = {"vae": 5, "prior": 4, "denoiser": 8, "pix2pix": 8, "edsr": 4}
 
