@@ -4,7 +4,8 @@ A U-Net whose skips are added, not concatenated, and whose input enters by pixel
 U-Net-256 at this size. The style code (colour, light, pigmentation) scales and shifts every decoder level (FiLM, Perez et al. 2018).
 What neither vessels nor style decide, choroid and disc above all, is a texture code on a coarse grid, N(0, I) by training (BicycleGAN,
 Zhu et al. 2017); camera grain comes from noise, scaled per channel at every level (Karras et al. 2019), and at full size from one noise a
-colour. One noise image is the source of all.
+colour. One noise image is the source of all. The optic disc has a round rim and one place, which a tree shows and noise would blur: a small
+network finds it in the vessels, and the U-Net is told.
 """
 
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from torch import Tensor, nn
 from retsynth.polyphase import of_doubled, of_phases
 from retsynth.position import position
 
+DISC = 0.14  # radius of the optic disc with its surroundings, in half-widths of the image
 CONTROLS = ("brightness", "pigmentation", "contrast")  # what a person may change about a style; `appearance` measures them
 
 
@@ -105,6 +107,53 @@ class TextureEncoder(nn.Module):
         return mu, logvar.clamp(-8, 4)
 
 
+class DiscFinder(nn.Module):
+    """Where the vessels say the optic disc is: (N, 1, H, W) in [0, 1] -> logits over a grid of places (N, 1, H/32, W/32)."""
+
+    def __init__(self, width: int = 32) -> None:
+        super().__init__()
+        self.body = nn.Sequential(
+            nn.Conv2d(4, width, 3, padding=1),
+            nn.SiLU(),
+            nn.Conv2d(width, width, 3, stride=2, padding=1),
+            nn.SiLU(),
+            nn.Conv2d(width, 2 * width, 3, stride=2, padding=1),
+            nn.SiLU(),
+            nn.Conv2d(2 * width, 2 * width, 3, padding=1),
+            nn.SiLU(),
+            nn.Conv2d(2 * width, 2 * width, 3, padding=2, dilation=2),
+            nn.SiLU(),
+            nn.Conv2d(2 * width, 1, 1),
+        )
+
+    def forward(self, vessels: Tensor) -> Tensor:
+        x = F.avg_pool2d(vessels, 8)
+        return self.body(torch.cat((x, position(x)), 1))
+
+    @torch.no_grad()
+    def locate(self, vessels: Tensor) -> Tensor:
+        """The likeliest place (N, 2), x and y from -1 to 1: the mean over the best cell and those beside it."""
+        logits = self(vessels)
+        weights = logits.float().flatten(1).softmax(1).view_as(logits)
+        best = weights.flatten(1).argmax(1)
+        row, column = (best // weights.shape[-1])[:, None, None], (best % weights.shape[-1])[:, None, None]
+        rows = torch.arange(weights.shape[-2], device=weights.device)[:, None]
+        columns = torch.arange(weights.shape[-1], device=weights.device)
+        near = weights[:, 0] * (((rows - row).abs() <= 1) & ((columns - column).abs() <= 1))
+        near = near / near.sum((1, 2), keepdim=True)
+        x = (near * ((columns + 0.5) * 2 / len(columns) - 1)).sum((1, 2))
+        y = (near * ((rows + 0.5) * 2 / len(rows) - 1)).sum((1, 2))
+        return torch.stack((x, y), 1)
+
+
+def disc_map(disc: Tensor, height: int, width: int) -> Tensor:
+    """A place (N, 2), x and y from -1 to 1 -> how near to it each pixel is, (N, 1, height, width) in [0, 1]: a Gaussian as wide as DISC."""
+    x = (torch.arange(width, device=disc.device) + 0.5) * 2 / width - 1
+    y = (torch.arange(height, device=disc.device) + 0.5) * 2 / height - 1
+    across, down = ((axis - place[:, None]).square() for axis, place in ((x, disc[:, 0]), (y, disc[:, 1])))
+    return (-(down[:, None, :, None] + across[:, None, None]) / (2 * DISC**2)).exp()
+
+
 class Pix2Pix(nn.Module):
     """Vessels and field of view (N, 1, H, W) in [0, 1], style (N, S), noise (N, 3, H, W) ~ N(0, 1) -> fundus (N, 3, H, W) in [0, 1].
 
@@ -121,7 +170,8 @@ class Pix2Pix(nn.Module):
         channels = [min(config.width * 2**level, config.most) for level in range(config.depth)]
         self.style_encoder = StyleEncoder(config.style_channels)
         self.texture_encoder = TextureEncoder(config.texture_channels)
-        self.stem = nn.Conv2d(4 * 2 + 3, channels[0], 3, padding=1)
+        self.disc_finder = DiscFinder()
+        self.stem = nn.Conv2d(4 * 2 + 3 + 1, channels[0], 3, padding=1)
         self.downs = nn.ModuleList(Down(a, b) for a, b in zip(channels[:-1], channels[1:], strict=True))
         self.skips = nn.ModuleList(nn.Conv2d(c, c, 1) for c in channels[:-1])
         self.blocks = nn.ModuleList(StyledBlock(c, config.style_channels) for c in channels)
@@ -135,11 +185,15 @@ class Pix2Pix(nn.Module):
         self.register_buffer("style_factor", torch.eye(config.style_channels))
         self.register_buffer("style_controls", torch.zeros(len(CONTROLS), config.style_channels + 1))
 
-    def forward(self, vessels: Tensor, fov: Tensor, style: Tensor, noise: Tensor, texture: Tensor | None = None) -> Tensor:
-        """`texture` (N, T, H/16, W/16): a photograph's, in place of the one that the noise stands for."""
+    def forward(
+        self, vessels: Tensor, fov: Tensor, style: Tensor, noise: Tensor, texture: Tensor | None = None, disc: Tensor | None = None
+    ) -> Tensor:
+        """`texture` (N, T, H/16, W/16): a photograph's, in place of the one that the noise stands for. `disc` (N, 2), x and y from -1 to 1:
+        the place of the optic disc, in place of the one that the vessels show."""
         drawn = F.pixel_unshuffle(vessels, 2)
         x = torch.cat((drawn, F.pixel_unshuffle(fov, 2)), 1) * 2 - 1  # (N, 8, H/2, W/2)
-        x = self.stem(torch.cat((x, position(x)), 1))
+        disc = self.disc_finder.locate(vessels) if disc is None else disc
+        x = self.stem(torch.cat((x, position(x), disc_map(disc, *x.shape[2:])), 1))
         levels = [x]
         for down in self.downs:
             levels.append(down(levels[-1]))

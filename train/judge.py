@@ -22,7 +22,8 @@ from tqdm import trange
 
 from retsynth import metrics
 from retsynth.pipeline import Pipeline
-from train.data import Drive, field_of_view, random_grid, read_drive, warp
+from train.data import Drive, field_of_view, random_grid, read_drive, warp, whole
+from train.loop import half
 from train.losses import dice_loss
 
 SEGMENTER_STEPS = 500
@@ -166,8 +167,9 @@ def train_segmenter(drive: Drive, seed: int, steps: int = SEGMENTER_STEPS, first
         grid = random_grid(4, generator, degrees=20, zoom=(0.95, 1.1), window=0.375, size=192)
         x, y = warp(torch.cat((drive.fundus[chosen], drive.vessels[chosen]), 1), grid).split((3, 1), 1)
         tint = 0.8 + 0.4 * torch.rand(4, 3, 1, 1, generator=generator)
-        y = (y > 0.5).float()
-        logits = model((x * tint).clamp(0, 1))
+        y = whole(y)
+        with half(y.device):
+            logits = model((x * tint).clamp(0, 1)).float()
         loss = F.binary_cross_entropy_with_logits(logits, y) + 0.5 * dice_loss(logits.sigmoid(), y)
         for group in optimiser.param_groups:
             group["lr"] = 2e-3 * min(1.0, 2 * (1 - step / steps))

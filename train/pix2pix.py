@@ -26,10 +26,10 @@ from tqdm import trange
 from retsynth import checkpoint
 from retsynth.connect import connect
 from retsynth.denoiser import Denoiser
-from retsynth.pix2pix import Pix2Pix, Pix2PixConfig, appearance
+from retsynth.pix2pix import Pix2Pix, Pix2PixConfig, appearance, disc_map
 from retsynth.prior import FlowPrior
 from retsynth.vae import ResidualVAE, kl_divergence
-from train.data import SIZE, Drive, field_of_view, random_grid, read_drive, warp, whole
+from train.data import SIZE, Drive, disc_centres, field_of_view, random_grid, read_drive, warp, whole
 from train.loop import EMA, Run, parse
 from train.losses import PatchDiscriminator, hinge_discriminator
 
@@ -47,9 +47,11 @@ class Config:
     size: int = SIZE
     crop: int = 256
     lr: float = 3e-4
+    judge_lr: float = 4e-4  # of the discriminators
     l1: float = 20.0  # on images pooled by 4
     edges: float = 4.0  # L1 at full resolution, for vessels
     light: float = 8.0  # L1 on images pooled by 16, where the texture is drawn
+    disc: float = 1.0  # L1 on images pooled by 2 in and around the disc, where the texture is drawn: noise is not to decide its shape
     perceptual: float = 1.0
     matching: float = 4.0  # feature matching of the patch discriminator
     patch: float = 1.0
@@ -153,28 +155,43 @@ class ProjectedDiscriminator(nn.Module):
 
 
 class Batch(NamedTuple):
+    disc: Tensor  # (N, 2), x and y from -1 to 1
     vessels: Tensor  # (N, 1, S, S), 0 or 1
     fundus: Tensor  # (N, 3, S, S), black outside the field of view
     fov: Tensor  # (N, 1, S, S), 0 or 1
 
 
-def random_batch(drive: Drive, config: Config, generator: torch.Generator) -> Batch:
-    """Augmented pairs: mirrored, turned a little, moved a little."""
+def random_batch(drive: Drive, discs: Tensor, config: Config, generator: torch.Generator) -> Batch:
+    """Augmented pairs: mirrored, turned a little, moved a little. `discs` (M, 1, S, S): a spot on each optic disc."""
     chosen = torch.randint(0, len(drive.fundus), (config.batch,), generator=generator)
     grid = random_grid(config.batch, generator, degrees=25, zoom=(0.97, 1.12), shift=0.04, size=config.size)
-    stacked = torch.cat((drive.vessels[chosen], drive.fov[chosen], drive.fundus[chosen]), 1)
-    vessels, fov, fundus = warp(stacked, grid).split((1, 1, 3), 1)
+    stacked = torch.cat((discs[chosen], drive.vessels[chosen], drive.fov[chosen], drive.fundus[chosen]), 1)
+    disc, vessels, fov, fundus = warp(stacked, grid).split((1, 1, 1, 3), 1)
     fov = (fov > 0.5).float()
-    return Batch(whole(vessels) * fov, fundus * fov, fov)
+    return Batch(middle(disc), whole(vessels) * fov, fundus * fov, fov)
 
 
-def native_batch(plain: Drive, config: Config, generator: torch.Generator) -> Batch:
+def middle(spot: Tensor) -> Tensor:
+    """The centre of mass (N, 2) of a map (N, 1, H, W), x and y from -1 to 1; the image's middle where it is blank."""
+    mass = spot.square()  # its tails, cut off by the image's edge, count less
+    total = mass.sum((1, 2, 3)).clamp(min=1e-6)
+    x, y = ((torch.arange(size, device=spot.device) + 0.5) * 2 / size - 1 for size in (spot.shape[3], spot.shape[2]))
+    return torch.stack(((mass.sum((1, 2)) @ x) / total, (mass.sum((1, 3)) @ y) / total), 1)
+
+
+def finding_loss(logits: Tensor, disc: Tensor) -> Tensor:
+    """Cross-entropy of the finder's places (N, 1, h, w) with a spot half as wide as the disc's surroundings around the true one (N, 2)."""
+    truth = disc_map(disc, *logits.shape[2:]).flatten(1) ** 4
+    return -(truth / truth.sum(1, keepdim=True) * logits.float().flatten(1).log_softmax(1)).sum(1).mean()
+
+
+def native_batch(plain: Drive, discs: Tensor, config: Config, generator: torch.Generator) -> Batch:
     """Photographs as they are, or of the other eye: no resampling has smoothed their grain, no rotation has turned its rows."""
     chosen = torch.randint(0, len(plain.fundus), (config.batch,), generator=generator)
     axes = [3] * int(torch.randint(0, 2, (1,), generator=generator))
-    fundus, vessels, fov = (x[chosen].flip(axes) for x in (plain.fundus, plain.vessels, plain.fov))
+    disc, fundus, vessels, fov = (x[chosen].flip(axes) for x in (discs, plain.fundus, plain.vessels, plain.fov))
     fov = (fov > 0.5).float()
-    return Batch((vessels > 0.5).float() * fov, fundus * fov, fov)
+    return Batch(middle(disc), (vessels > 0.5).float() * fov, fundus * fov, fov)
 
 
 @torch.no_grad()
@@ -315,6 +332,8 @@ def main(config: Config) -> None:
     trees = sample_trees(run)
     drive = Drive(*(x.to(run.device) if isinstance(x, Tensor) else x for x in read_drive(config.data, "training", size=2 * config.size)))
     plain = Drive(*(x.to(run.device) if isinstance(x, Tensor) else x for x in read_drive(config.data, "training", size=config.size)))
+    centres = disc_centres(Drive(*(x.cpu() if isinstance(x, Tensor) else x for x in plain))).to(run.device)
+    discs, plain_discs = (disc_map(centres, size, size) for size in (2 * config.size, config.size))
     torch.manual_seed(config.seed)
     model = Pix2Pix(Pix2PixConfig(config.style_channels, width=config.width, depth=config.depth)).to(run.device)
     if config.start:
@@ -325,7 +344,7 @@ def main(config: Config) -> None:
     grains = PatchDiscriminator(4, width=32, slope=config.slope).to(run.device)
     optimiser = Adam(model.parameters(), config.lr, betas=(0.5, 0.99))
     judges = patch, projected, grains
-    judge = Adam([*patch.parameters(), *projected.parameters(), *grains.parameters()], config.lr, betas=(0.5, 0.99))
+    judge = Adam([*patch.parameters(), *projected.parameters(), *grains.parameters()], config.judge_lr, betas=(0.5, 0.99))
     with torch.no_grad():
         moments = Moments(torch.cat([features.describe(within(x)[None]) for x in torch.cat((plain.fundus, plain.fundus.flip(-1)))]))
     networks = {"model": model, "ema": ema.model, "patch": patch, "projected": projected, "grains": grains, "moments": moments}
@@ -335,7 +354,7 @@ def main(config: Config) -> None:
 
     for step, generator in run.steps():
         native = step // 2 % 2 == 0
-        batch = native_batch(plain, config, generator) if native else random_batch(drive, config, generator)
+        batch = native_batch(plain, plain_discs, config, generator) if native else random_batch(drive, discs, config, generator)
         again = step % 2 == 0  # paint the photograph itself
         dreamt = native and not again  # a sampled tree; else another photograph of the same vessels
         if step % 100 == 0:
@@ -347,7 +366,7 @@ def main(config: Config) -> None:
             texture_mu, texture_logvar = model.texture_encoder(batch.fundus, batch.vessels, batch.fov)
             texture = texture_mu + torch.randn(texture_mu.shape, generator=generator).to(run.device) * (0.5 * texture_logvar).exp()
             shown = batch.vessels
-            fake = model(drawn(shown, generator), batch.fov, style, noise, texture)
+            fake = model(drawn(shown, generator), batch.fov, style, noise, texture, batch.disc)
         elif dreamt:
             chosen = torch.randint(0, len(trees), (config.batch,), generator=generator)
             shown, fov = trees[chosen].float().to(run.device), field_of_view(config.size).to(run.device).expand_as(batch.fov)
@@ -355,7 +374,7 @@ def main(config: Config) -> None:
             fake = model(shown, fov, style, noise)
         else:
             shown = erased(batch.vessels, generator) if step % 20 == 3 else batch.vessels
-            fake = model(drawn(shown, generator), batch.fov, style, noise)
+            fake = model(drawn(shown, generator), batch.fov, style, noise, disc=batch.disc)
 
         # real, fake and map go through the same crops and colours
         stack = torch.cat((torch.cat((batch.fundus, batch.vessels), 1), torch.cat((fake, shown), 1)))
@@ -387,8 +406,13 @@ def main(config: Config) -> None:
             terms = {"moments": gap}
         else:  # vessels and style decide colour, light and where the disc is
             light = F.l1_loss(F.avg_pool2d(fake, 16), F.avg_pool2d(batch.fundus, 16))
-            loss = loss + config.light * light
-            terms = {"light": light}
+            near = F.avg_pool2d(disc_map(batch.disc, *fake.shape[2:]), 2)
+            disc = (near * (F.avg_pool2d(fake, 2) - F.avg_pool2d(batch.fundus, 2)).abs()).sum() / near.sum() / 3
+            loss = loss + config.light * light + config.disc * disc
+            terms = {"light": light, "disc": disc}
+        if not dreamt:
+            terms["finding"] = finding_loss(model.disc_finder(drawn(erased(batch.vessels, generator), generator)), batch.disc)
+            loss = loss + terms["finding"]
         if native:
             real_grain, fake_grain = (torch.cat((grain(x[:, :3]), x[:, 3:]), 1) for x in (real_crop, fake_crop))
             loss = loss - config.grain * grains(fake_grain)[0].mean()

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from skimage.draw import line
 from skimage.measure import label
 
-from train.data import Drive, disc_side, field_of_view, random_grid, random_maps, read_drive, warp, whole
+from train.data import Drive, disc_centres, disc_side, field_of_view, random_grid, random_maps, read_drive, warp, whole
 
 
 def generator(seed=0):
@@ -59,7 +59,9 @@ def test_the_disc_is_found_on_its_side():
     spots = [(-((axis[None] - x) ** 2 + axis[:, None] ** 2) / 0.01).exp() for x in (-0.6, 0.6)]
     light = [0.5 + 0.2 * axis.expand(256, 256), 0.5 - 0.2 * axis.expand(256, 256)]
     fundus = torch.stack([(spot * 0.3 + lit).expand(3, 256, 256) for spot, lit in zip(spots, light, strict=True)]) * fov
-    assert disc_side(Drive(["1", "2"], fundus, torch.zeros_like(fov), fov)) == [1, 2]
+    eyes = Drive(["1", "2"], fundus, torch.zeros_like(fov), fov)
+    assert disc_side(eyes) == [1, 2]
+    torch.testing.assert_close(disc_centres(eyes), torch.tensor([[-0.6, 0.0], [0.6, 0.0]]), atol=0.04, rtol=0)
 
 
 @pytest.mark.parametrize("size", [64, 65])

@@ -1,9 +1,22 @@
 import pytest
 import torch
 
+from retsynth.pix2pix import DiscFinder, disc_map
 from tests.networks import noise, uniform
 from train.data import read_drive
-from train.pix2pix import LAGS, Config, Moments, covariance_loss, drawn, erased, grain_covariance, native_batch, within
+from train.pix2pix import (
+    LAGS,
+    Config,
+    Moments,
+    covariance_loss,
+    drawn,
+    erased,
+    finding_loss,
+    grain_covariance,
+    middle,
+    native_batch,
+    within,
+)
 
 
 @pytest.fixture(scope="module")
@@ -66,9 +79,11 @@ def test_covariance_loss_sees_the_strength_and_the_spectrum_of_the_grain_but_not
 
 def test_native_photographs_are_mirrored_left_and_right_at_most(tiny_drive):
     plain = read_drive(tiny_drive, "training", size=64)
+    places = torch.tensor([[0.5, 0.2], [-0.5, -0.1], [0.3, 0.0], [-0.6, 0.3]])
+    discs = disc_map(places, 64, 64)
     seen = set()
     for seed in range(30):
-        batch = native_batch(plain, Config("", batch=1), generator(seed))
+        batch = native_batch(plain, discs, Config("", batch=1), generator(seed))
         found = [
             (index, axes)
             for index in range(len(plain.fundus))
@@ -78,6 +93,8 @@ def test_native_photographs_are_mirrored_left_and_right_at_most(tiny_drive):
         assert len(found) == 1
         index, axes = found[0]
         assert torch.equal(batch.vessels, ((plain.vessels > 0.5) & (plain.fov > 0.5))[index : index + 1].flip(axes).float())
+        mirror = torch.tensor([-1.0 if axes else 1.0, 1.0])
+        torch.testing.assert_close(batch.disc[0], places[index] * mirror, atol=0.01, rtol=0)
         seen.add(axes)
     assert len(seen) == 2
 
@@ -102,3 +119,31 @@ def test_moments_bring_one_image_at_a_time_to_the_photographs_mean_and_spread():
 def test_the_rim_is_hidden_and_the_eye_is_not():
     hidden = within(torch.ones(1, 3, 128, 128))
     assert hidden[..., 64, 64].all() and hidden[..., 64, 8].all() and not hidden[..., 64, 2].any() and not hidden[..., 0, 0].any()
+
+
+def test_the_middle_of_a_spot_and_of_nothing():
+    places = torch.tensor([[0.4, -0.3], [-0.7, 0.1]])
+    torch.testing.assert_close(middle(disc_map(places, 96, 128)), places, atol=0.02, rtol=0)
+    assert torch.equal(middle(torch.zeros(1, 1, 16, 16)), torch.zeros(1, 2))
+
+
+def test_a_finder_learns_where_lines_meet():
+    def stars(seed):
+        """Five lines that meet at a random place, (8, 1, 256, 256), and the places."""
+        places = 1.2 * uniform(8, 2, seed=seed) - 0.6
+        angles = 2 * torch.pi * uniform(8, 5, 1, 1, seed=seed + 1000)
+        axis = (torch.arange(256) + 0.5) / 128 - 1
+        x, y = axis[None, None, None] - places[:, :1, None, None], axis[None, None, :, None] - places[:, 1:, None, None]
+        off, along = x * angles.sin() - y * angles.cos(), x * angles.cos() + y * angles.sin()
+        return ((off.abs() < 0.02) & (along > 0)).any(1, keepdim=True).float(), places
+
+    torch.manual_seed(0)
+    finder = DiscFinder(16)
+    optimiser = torch.optim.Adam(finder.parameters(), 3e-3)
+    for step in range(250):
+        maps, places = stars(step)
+        optimiser.zero_grad()
+        finding_loss(finder(maps), places).backward()
+        optimiser.step()
+    maps, places = stars(5000)
+    assert (finder.locate(maps) - places).norm(dim=1).median() < 0.125  # half of a cell of the 8 x 8; a guess is 0.46 off
