@@ -31,8 +31,8 @@ for diagnosis.**
 
 Minutes are those of one thread of a two-core machine that other work shared (two threads for some 1,300 steps of the
 prior and 450 of the denoiser). Weights are stored in half precision, their config and these notes in each file's metadata.
-`python -m train.NAME --data DRIVE --steps STEPS` makes each again (`vae` first, then `prior`, then `denoiser`; `pix2pix`
-and `edsr` on their own); what the options column does not name is the default of the script.
+`python -m train.NAME --data DRIVE --steps STEPS` makes each again (`vae` first, then `prior`, `denoiser` and `pix2pix`; `edsr`
+on its own); what the options column does not name is the default of the script.
 
 ## Data
 
