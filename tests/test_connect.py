@@ -56,15 +56,6 @@ def test_a_faint_vessel_is_thin(soft):
     assert torch.equal(drawn.sum(0), torch.ones(36)) and drawn[3].all()  # of three rows the middle one
 
 
-def test_an_uneven_edge_grows_no_twig(soft):
-    bumpy = soft(0)
-    bumpy[:, 57:60, 55] = 1
-    bumpy[:, 90:92, 36:50] = 1
-    drawn = connect(bumpy)
-    assert drawn[0, 57, 55] == 0
-    assert torch.equal(drawn[0, 90:92, 36:50], torch.ones(2, 14))
-
-
 def test_specks_and_pinholes_go(soft):
     noisy = soft(0)
     noisy[:, 100:103, 100:103] = 1
