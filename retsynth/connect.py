@@ -12,15 +12,14 @@ from skimage.graph import MCP_Geometric
 from skimage.morphology import remove_small_holes, remove_small_objects, skeletonize
 from torch import Tensor
 
-from retsynth.metrics import EIGHT, neighbours
+from retsynth.metrics import EIGHT
 
-VESSEL = 0.63  # from where on the clean map is vessel
+VESSEL = 0.67  # from where on the clean map is vessel
 FAINT = 0.5  # from where on it is a vessel too thin to be sure of: its centre line alone counts
-GAP = 5.0  # px of plain background that a join may cross; less resistance lets it go farther
+GAP = 3.0  # px of plain background that a join may cross; less resistance lets it go farther
 SPECK = 30  # px of area up to which a piece is noise
 HOLE = 12  # px of area up to which a hole is noise
 AFLOAT = 50  # px of area from which a piece may stay apart, as a few do in real maps
-SPUR = 4  # px: a shorter twig is an uneven edge
 RESISTANCE = (0.02, 0.2)  # of a pixel inside a vessel, and the least outside
 
 
@@ -29,7 +28,7 @@ def connect(clean: Tensor) -> Tensor:
     soft = clean[0].numpy()
     vessels = (soft > VESSEL) | skeletonize(soft > FAINT)
     vessels = remove_small_holes(remove_small_objects(vessels, max_size=SPECK, connectivity=2), max_size=HOLE)
-    return torch.from_numpy(_prune(_join(vessels, soft))).float()[None]
+    return torch.from_numpy(_join(vessels, soft)).float()[None]
 
 
 def _join(vessels: np.ndarray, soft: np.ndarray) -> np.ndarray:
@@ -54,19 +53,3 @@ def _join(vessels: np.ndarray, soft: np.ndarray) -> np.ndarray:
             vessels[labels == label] = False
     # thin vessels are about two pixels wide
     return vessels | ndimage.binary_dilation(joined, np.ones((2, 2), bool))
-
-
-def _prune(vessels: np.ndarray) -> np.ndarray:
-    """A map (H, W) without its twigs of less than SPUR px: each pixel goes with the nearest of the skeleton."""
-    skeleton = skeletonize(vessels)
-    around = neighbours(skeleton)
-    forks = skeleton & (around >= 3)
-    branches, count = ndimage.label(skeleton & ~forks, EIGHT)
-    ends = np.isin(np.arange(count + 1), branches[skeleton & (around == 1)])
-    beside = np.isin(np.arange(count + 1), branches[ndimage.binary_dilation(forks, EIGHT)])
-    twigs = ends & beside & (np.bincount(branches.ravel(), minlength=count + 1) < SPUR)
-    twigs[0] = False
-    if not twigs.any():
-        return vessels
-    nearest = ndimage.distance_transform_edt(~skeleton, return_distances=False, return_indices=True)
-    return vessels & ~twigs[branches[tuple(nearest)]]

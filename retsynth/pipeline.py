@@ -121,8 +121,8 @@ class Pipeline:
     def sample_vessels(self, z: Tensor, prior: str = "flow", eye: str = "any") -> Tensor:
         """Noise (N, z, 64, 64) -> soft vessel maps (N, 1, 512, 512).
 
-        `prior`: "flow", or "gaussian", the paper's baseline, which decodes z as it is. `eye`: where the flow puts the disc, "any",
-        "left" or "right" in the image.
+        `prior`: "flow", or "gaussian", the paper's baseline, which decodes z as it is. `eye`: where the flow puts the disc, "left" or
+        "right" in the image, or on "any" side, which z then tells.
         """
         if prior not in ("flow", "gaussian"):
             raise ValueError(f"prior must be 'flow' or 'gaussian', got {prior!r}")
@@ -131,7 +131,7 @@ class Pipeline:
             raise ValueError(f"eye must be one of {sides}, got {eye!r}")
 
         def decode(z: Tensor) -> Tensor:
-            side = torch.full((1,), sides.index(eye), device=z.device)
+            side = None if eye == "any" else torch.full((1,), sides.index(eye), device=z.device)
             return self.vae.sample(self.prior.sample(z, side) if prior == "flow" else z)
 
         return self._each(decode, z)

@@ -66,7 +66,7 @@ class Attention(nn.Module):
 class FlowPrior(nn.Module):
     """Noise and latents (N, z_channels, h, w), h and w divisible by 8; `mean` and `std` standardise the latents per channel.
 
-    `eye` (N,) chooses the disc's side: 0 either, 1 left of the image, 2 right.
+    `eye` (N,) tells the disc's side: 0 unknown, 1 left of the image, 2 right.
     """
 
     Config = PriorConfig
@@ -118,11 +118,21 @@ class FlowPrior(nn.Module):
         return (z - self.mean) / self.std
 
     def sample(self, noise: Tensor, eye: Tensor | None = None, start: float = 0.0) -> Tensor:
-        """Noise (N, z, h, w) ~ N(0, I) -> latents for the VAE's decoder. `start` > 0: `noise` is a state x_t at that time already."""
-        eye = noise.new_zeros(len(noise), dtype=torch.long) if eye is None else eye
+        """Noise (N, z, h, w) ~ N(0, I) -> latents for the VAE's decoder. `start` > 0: `noise` is a state x_t at that time already.
+
+        Without `eye`, each noise takes its own side: asked for neither, the flow now and then draws a tree between the two, with a disc in
+        the middle and no order. A state after time 0 has its side already.
+        """
+        if eye is None:
+            eye = coin(noise) + 1 if start == 0 else noise.new_zeros(len(noise), dtype=torch.long)
         times = schedule(self.config.steps, self.config.shift, start).to(noise.device)
         x = integrate(lambda x, t: self(x, t.expand(len(x)), eye), noise, times, self.config.gain)
         return x * self.std + self.mean
+
+
+def coin(noise: Tensor) -> Tensor:
+    """0 or 1 for each of (N, ...) ~ N(0, I), equally likely and told by the noise alone: (N,)."""
+    return (noise.flatten(1)[:, 0] > 0).long()
 
 
 def schedule(steps: int, shift: float = 1.0, start: float = 0.0) -> Tensor:

@@ -12,6 +12,7 @@ from retsynth.edsr import EDSR, EDSRConfig
 from retsynth.images import to_array, to_tensor
 from retsynth.pipeline import Pipeline
 from retsynth.pix2pix import set_contrast
+from retsynth.prior import coin
 from tests.networks import noise, seeded, uniform
 from train.bench import peak_memory
 
@@ -129,8 +130,9 @@ def test_temperature_scales_the_noise(tiny_pipeline):
 def test_the_eye_reaches_the_prior(tiny_pipeline):
     z = tiny_pipeline.noise(7)
     maps = [tiny_pipeline.sample_vessels(z, eye=eye) for eye in ("any", "left", "right")]
-    assert not torch.equal(maps[0], maps[1]) and not torch.equal(maps[1], maps[2])
+    assert not torch.equal(maps[1], maps[2])
     assert torch.equal(tiny_pipeline(7, eye="right", upscale=False).vessels, maps[2])
+    assert torch.equal(maps[0], maps[1 + int(coin(z))])
 
 
 def test_noise_is_standard_normal_and_independent(tiny_pipeline):

@@ -4,7 +4,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from retsynth.prior import FlowPrior, PriorConfig, integrate, schedule
+from retsynth.prior import FlowPrior, PriorConfig, coin, integrate, schedule
 from tests.networks import dead_parameters, noise, seeded
 
 TINY = PriorConfig(z_channels=2, width=8, wider=16, steps=3)
@@ -87,7 +87,18 @@ def test_time_and_eye_steer_the_velocity(model):
     assert v.shape == x.shape
     assert (model(x, t + 0.3, eye) - v).abs().mean() > 1e-3
     assert (model(x, t, eye + 1) - v).abs().mean() > 1e-3
-    assert torch.equal(model.sample(x), model.sample(x, torch.zeros(1, dtype=torch.long)))
+
+
+def test_each_noise_takes_its_own_side(model):
+    x = noise(2000, 2, 4, 4)
+    sides = coin(x)
+    assert 900 < sides.sum() < 1100  # within 4.5 standard deviations of a fair coin
+    assert torch.equal(coin(0.5 * x), sides)  # the temperature changes none
+    x = noise(6, 2, 16, 16)
+    assert 0 < coin(x).sum() < 6
+    torch.testing.assert_close(model.sample(x), model.sample(x, coin(x) + 1))
+    neither = torch.zeros(6, dtype=torch.long)
+    torch.testing.assert_close(model.sample(x, start=0.5), model.sample(x, neither, start=0.5))
 
 
 def test_a_sample_does_not_depend_on_its_batch(model):
