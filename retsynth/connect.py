@@ -14,7 +14,7 @@ from torch import Tensor
 
 from retsynth.metrics import EIGHT
 
-VESSEL = 0.67  # from where on the clean map is vessel
+VESSEL = 0.71  # from where on the clean map is vessel
 FAINT = 0.5  # from where on it is a vessel too thin to be sure of: its centre line alone counts
 GAP = 3.0  # px of plain background that a join may cross; less resistance lets it go farther
 SPECK = 30  # px of area up to which a piece is noise
@@ -40,8 +40,10 @@ def _join(vessels: np.ndarray, soft: np.ndarray) -> np.ndarray:
     tree = 1 + int(areas[1:].argmax())
     inside, outside = RESISTANCE
     resistance = np.where(vessels, inside, np.clip(1 - soft / VESSEL, outside, 1))
+    resistance[labels == tree] = 0  # so that one start, anywhere on it, does for all of it
+    start = np.unravel_index((labels == tree).argmax(), labels.shape)
     paths = MCP_Geometric(resistance)
-    costs, _ = paths.find_costs(np.argwhere(labels == tree))
+    costs, _ = paths.find_costs([start])
     nearest = ndimage.minimum_position(costs, labels, range(1, count + 1))
     joined = np.zeros_like(vessels)
     for label, place in enumerate(nearest, start=1):
@@ -51,5 +53,6 @@ def _join(vessels: np.ndarray, soft: np.ndarray) -> np.ndarray:
             joined[tuple(np.transpose(paths.traceback(place)))] = True
         elif areas[label] < AFLOAT:
             vessels[labels == label] = False
+    joined &= labels != tree
     # thin vessels are about two pixels wide
     return vessels | ndimage.binary_dilation(joined, np.ones((2, 2), bool))

@@ -21,7 +21,7 @@ class PriorConfig:
     width: int = 96
     wider: int = 144
     steps: int = 16  # of Heun's method when sampling
-    gain: float = 1.03  # of the noise that is left, at every step from t = 0.2 to 0.9: what a network takes for noise and is a thin vessel
+    gain: float = 1.035  # of the noise that is left, at every step from t = 0.2 to 0.9: what a network takes for noise and is a thin vessel
     shift: float = 4.0  # steps are this much denser at the noise end, where the tree's course is decided (Esser et al. 2024, eq. 23)
 
 
