@@ -26,7 +26,7 @@ from train.data import Drive, field_of_view, random_grid, read_drive, warp, whol
 from train.loop import half
 from train.losses import dice_loss
 
-SEGMENTER_STEPS = 500
+SEGMENTER_STEPS = 1000
 STYLES = 8
 
 
