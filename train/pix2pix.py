@@ -4,9 +4,10 @@ Three discriminators: a conditional PatchGAN on the pixels; small heads on froze
 which need few images; and one that sees the grain alone, enlarged, since in a photograph it is a hundredth of the range and a
 discriminator whose slope is bounded hardly notices. Steps take turns (BicycleGAN, Zhu et al. 2017): one paints a photograph again from its
 own style and texture code and is held to it by pixel and feature losses; the next draws the texture from N(0, I). There, in turn, the
-vessels are a photograph's, whose coarse colours are to come out, or a tree that the other networks sampled, in a style drawn from the law,
-as the product paints: no photograph of it exists, so beside the discriminators the means and variances of whole images' ImageNet features
-are held to the photographs' (Santos et al. 2019). Half of the photographs are shown as they are: warping one blurs its grain.
+vessels are a part of a photograph's, as in a drawing that is not finished, and its coarse colours and its disc are to come out; or they are
+a tree that the other networks sampled, in a style drawn from the law, as the product paints: no photograph of it exists, so beside the
+discriminators the means and variances of whole images' ImageNet features are held to the photographs' (Santos et al. 2019). Half of the
+photographs are shown as they are: warping one blurs its grain.
 """
 
 import os
@@ -57,10 +58,10 @@ class Config:
     patch: float = 1.0
     projected: float = 1.0
     grain: float = 1.0  # adversarial, on the grain alone
-    slope: float = 32.0  # of the patch discriminators, at most: spectral norm alone makes it 1 and holds their logits within 0.1 of 0
-    projected_slope: float = 8.0
+    slope: float = 96.0  # of the patch discriminators, at most: spectral norm alone makes it 1 and holds their logits within 0.1 of 0
+    projected_slope: float = 48.0
     covariance: float = 4.0  # of the grain
-    moments: float = 1.0  # of whole images' features
+    moments: float = 3.0  # of whole images' features
     kl: float = 0.01
     texture_kl: float = 1e-5
     style_channels: int = 8
@@ -264,10 +265,10 @@ def drawn(vessels: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def erased(vessels: Tensor, generator: torch.Generator) -> Tensor:
-    """The map without what lies in random blobs, a tenth to nine tenths of the image: a drawing that is not finished. (N, 1, H, W)."""
+    """The map without what lies in random blobs, a twentieth of the image to nearly all: a drawing that is not finished. (N, 1, H, W)."""
     coarse = torch.randn(len(vessels), 1, 9, 9, generator=generator).to(vessels.device)
     field = F.interpolate(coarse, size=vessels.shape[-2:], mode="bicubic", align_corners=False)
-    share = 0.1 + 0.8 * float(torch.rand(1, generator=generator))
+    share = 0.05 + 0.92 * float(torch.rand(1, generator=generator))
     return vessels * (field > field.flatten()[::64].quantile(share))
 
 
@@ -373,7 +374,7 @@ def main(config: Config) -> None:
             style = model.draw_style(torch.randn(mu.shape, generator=generator).to(run.device))
             fake = model(shown, fov, style, noise)
         else:
-            shown = erased(batch.vessels, generator) if step % 20 == 3 else batch.vessels
+            shown = erased(batch.vessels, generator)
             fake = model(drawn(shown, generator), batch.fov, style, noise, disc=batch.disc)
 
         # real, fake and map go through the same crops and colours
