@@ -64,31 +64,38 @@ def _crop(image: Image.Image, box: tuple[int, int, int, int], size: int) -> Tens
     return torch.from_numpy(np.array(square)).reshape(size, size, -1).permute(2, 0, 1).float() / 255
 
 
-def disc_centres(drive: Drive) -> Tensor:
-    """Where the optic disc lies in each image, (N, 2): x and y from -1 to 1. It is the brightest spot against its surroundings.
+def _brightness(fundus: Tensor, fov: Tensor, sigma: float) -> np.ndarray:
+    """How far each place outshines its surroundings, smoothed by `sigma`: (3, H, W), (1, H, W) -> (128, 128), -1 outside the eye."""
+    red_green, inside = (F.adaptive_avg_pool2d(x, 128)[0].numpy() for x in (fundus[:2].mean(0, keepdim=True), fov))
+    around = gaussian_filter(red_green * inside, 12) / np.maximum(gaussian_filter(inside, 12), 0.1)
+    return np.where(gaussian_filter(inside, 3) > 0.98, gaussian_filter(red_green, sigma) - around, -1)
 
-    On DRIVE's 20 training images the place is the disc's centre in 19 (looked at, one by one); in image 34 it lies in the pale skin beside
-    the disc.
+
+def disc_side(drive: Drive) -> list[int]:
+    """On which side of each image the optic disc lies: 1 left, 2 right. It is the brightest spot against its surroundings.
+
+    On DRIVE's 20 training images the spot lies on the disc in each (looked at, one by one).
+    """
+    spots = [_brightness(fundus, fov, 3.5).argmax() for fundus, fov in zip(drive.fundus, drive.fov, strict=True)]
+    return [1 if spot % 128 < 64 else 2 for spot in spots]
+
+
+def disc_centres(drive: Drive) -> Tensor:
+    """Where the optic disc lies in each image, (N, 2): x and y from -1 to 1. From the brightest spot, the middle of what is as bright.
+
+    On DRIVE's 20 training images it is the disc's centre in 19 (looked at, one by one); in image 34 it lies in the pale patch beside it.
     """
     centres = []
     row, column = np.mgrid[:128, :128]
     for fundus, fov in zip(drive.fundus, drive.fov, strict=True):
-        red_green, inside = (F.adaptive_avg_pool2d(x, 128)[0].numpy() for x in (fundus[:2].mean(0, keepdim=True), fov))
-        around = gaussian_filter(red_green * inside, 12) / np.maximum(gaussian_filter(inside, 12), 0.1)
-        spot = np.where(gaussian_filter(inside, 3) > 0.98, gaussian_filter(red_green, 3.5) - around, -1)
-        y, x = divmod(int(spot.argmax()), 128)
-        bright = np.where(inside > 0.98, gaussian_filter(red_green, 1.5) - around, 0).clip(min=0)
+        y, x = divmod(int(_brightness(fundus, fov, 3.5).argmax()), 128)
+        bright = _brightness(fundus, fov, 1.5).clip(min=0)
         for _ in range(4):  # to the middle of what is at least half as bright, nearer than 14 pixels
             near = bright * (np.hypot(row - y, column - x) < 14)
             disc = (near > 0.5 * near.max()) + 1e-9 * (near >= 0)
             y, x = (disc * row).sum() / disc.sum(), (disc * column).sum() / disc.sum()
         centres.append([(x + 0.5) / 64 - 1, (y + 0.5) / 64 - 1])
     return torch.tensor(centres, dtype=torch.float32)
-
-
-def disc_side(drive: Drive) -> list[int]:
-    """On which side of each image the optic disc lies: 1 left, 2 right."""
-    return [1 if x < 0 else 2 for x in disc_centres(drive)[:, 0]]
 
 
 def field_of_view(size: int = SIZE) -> Tensor:
