@@ -27,6 +27,11 @@ class Drive(NamedTuple):
     vessels: Tensor  # (20, 1, S, S)
     fov: Tensor  # (20, 1, S, S)
 
+    def without(self, names: list[str]) -> "Drive":
+        """All but the images of these names."""
+        keep = [index for index, name in enumerate(self.names) if name not in names]
+        return Drive([self.names[index] for index in keep], *(x[keep] for x in self[1:]))
+
 
 def read_drive(path: str | Path, half: str, size: int = SIZE, observer: int = 1) -> Drive:
     """Read "training" or "test" at `size` pixels square; `observer` 2 exists for the test half only.

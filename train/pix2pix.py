@@ -31,6 +31,7 @@ from retsynth.pix2pix import Pix2Pix, Pix2PixConfig, appearance, disc_map
 from retsynth.prior import FlowPrior
 from retsynth.vae import ResidualVAE, kl_divergence
 from train.data import SIZE, Drive, disc_centres, field_of_view, random_grid, read_drive, warp, whole
+from train.drawing import courses, drawn, erased, sketch
 from train.loop import EMA, Run, parse
 from train.losses import PatchDiscriminator, hinge_discriminator
 
@@ -52,7 +53,8 @@ class Config:
     l1: float = 20.0  # on images pooled by 4
     edges: float = 4.0  # L1 at full resolution, for vessels
     light: float = 8.0  # L1 on images pooled by 16, where the texture is drawn
-    disc: float = 1.0  # L1 on images pooled by 2 in and around the disc, where the texture is drawn: noise is not to decide its shape
+    contrast: float = 4.0  # L1 of local contrast on and beside the vessels, where the texture is drawn: no fainter than in the photograph
+    disc: float = 2.0  # L1 on images pooled by 2 in and around the disc, where the texture is drawn: noise is not to decide its shape
     perceptual: float = 1.0
     matching: float = 4.0  # feature matching of the patch discriminator
     patch: float = 1.0
@@ -160,16 +162,18 @@ class Batch(NamedTuple):
     vessels: Tensor  # (N, 1, S, S), 0 or 1
     fundus: Tensor  # (N, 3, S, S), black outside the field of view
     fov: Tensor  # (N, 1, S, S), 0 or 1
+    sketch: Tensor  # (N, 1, S, S), 0 or 1: some of the vessels as a hand would draw them
 
 
-def random_batch(drive: Drive, discs: Tensor, config: Config, generator: torch.Generator) -> Batch:
-    """Augmented pairs: mirrored, turned a little, moved a little. `discs` (M, 1, S, S): a spot on each optic disc."""
+def random_batch(drive: Drive, discs: Tensor, paths: list[list], config: Config, generator: torch.Generator) -> Batch:
+    """Augmented pairs: mirrored, turned a little, moved a little. `discs` (M, 1, S, S): a spot on each optic disc; `paths`: `courses`."""
     chosen = torch.randint(0, len(drive.fundus), (config.batch,), generator=generator)
     grid = random_grid(config.batch, generator, degrees=25, zoom=(0.97, 1.12), shift=0.04, size=config.size)
-    stacked = torch.cat((discs[chosen], drive.vessels[chosen], drive.fov[chosen], drive.fundus[chosen]), 1)
-    disc, vessels, fov, fundus = warp(stacked, grid).split((1, 1, 1, 3), 1)
+    strokes = torch.stack([sketch(paths[i], drive.fov.shape[-1], generator) for i in chosen]).to(drive.fov.device)
+    stacked = torch.cat((strokes, discs[chosen], drive.vessels[chosen], drive.fov[chosen], drive.fundus[chosen]), 1)
+    strokes, disc, vessels, fov, fundus = warp(stacked, grid).split((1, 1, 1, 1, 3), 1)
     fov = (fov > 0.5).float()
-    return Batch(middle(disc), whole(vessels) * fov, fundus * fov, fov)
+    return Batch(middle(disc), whole(vessels) * fov, fundus * fov, fov, (strokes > 0.5) * fov)
 
 
 def middle(spot: Tensor) -> Tensor:
@@ -186,13 +190,14 @@ def finding_loss(logits: Tensor, disc: Tensor) -> Tensor:
     return -(truth / truth.sum(1, keepdim=True) * logits.float().flatten(1).log_softmax(1)).sum(1).mean()
 
 
-def native_batch(plain: Drive, discs: Tensor, config: Config, generator: torch.Generator) -> Batch:
+def native_batch(plain: Drive, discs: Tensor, paths: list[list], config: Config, generator: torch.Generator) -> Batch:
     """Photographs as they are, or of the other eye: no resampling has smoothed their grain, no rotation has turned its rows."""
     chosen = torch.randint(0, len(plain.fundus), (config.batch,), generator=generator)
     axes = [3] * int(torch.randint(0, 2, (1,), generator=generator))
+    strokes = torch.stack([sketch(paths[i], plain.fov.shape[-1], generator) for i in chosen]).to(plain.fov.device).flip(axes)
     disc, fundus, vessels, fov = (x[chosen].flip(axes) for x in (discs, plain.fundus, plain.vessels, plain.fov))
     fov = (fov > 0.5).float()
-    return Batch(middle(disc), (vessels > 0.5).float() * fov, fundus * fov, fov)
+    return Batch(middle(disc), (vessels > 0.5).float() * fov, fundus * fov, fov, strokes * fov)
 
 
 @torch.no_grad()
@@ -226,6 +231,13 @@ def grain(images: Tensor) -> Tensor:
     return 16 * (images - F.avg_pool2d(images, 7, 1, 3, count_include_pad=False))
 
 
+def contrast_loss(fake: Tensor, fundus: Tensor, vessels: Tensor) -> Tensor:
+    """How the local contrast (N, 3, H, W) of two images differs on and beside the `vessels` (N, 1, H, W); 0 where there are none."""
+    near = F.max_pool2d(vessels, 7, 1, 3)
+    ours, theirs = (x - F.avg_pool2d(x, 25, 1, 12, count_include_pad=False) for x in (fake, fundus))
+    return (near * (ours - theirs).abs()).sum() / (3 * near.sum()).clamp(min=1)
+
+
 LAGS = [(0, 0), (0, 1), (0, 2), (0, 3), (1, -2), (1, -1), (1, 0), (1, 1), (1, 2), (2, -1), (2, 0), (2, 1), (3, 0)]  # (down, across) in px
 
 
@@ -248,28 +260,6 @@ def covariance_loss(ours: Tensor, theirs: Tensor) -> Tensor:
     """Mean difference of two `grain_covariance`, in units of the second's variances."""
     deviation = theirs[:, 0].diagonal(dim1=1, dim2=2).clamp(min=1e-3).sqrt()  # (N, 3)
     return ((ours - theirs).abs() / (deviation[:, None, :, None] * deviation[:, None, None, :])).mean()
-
-
-def drawn(vessels: Tensor, generator: torch.Generator) -> Tensor:
-    """What the generator sees: half of the time the true map, else a fatter, thinner or softer one, as hands and resizers make them."""
-    kind = int(torch.randint(0, 8, (1,), generator=generator))
-    if kind == 0:
-        return F.max_pool2d(vessels, 3, 1, 1)
-    if kind == 1:
-        return torch.maximum(vessels - F.max_pool2d(1 - vessels, 3, 1, 1), F.avg_pool2d(vessels, 3, 1, 1) * vessels)
-    if kind == 2:
-        return F.avg_pool2d(vessels, 3, 1, 1)
-    if kind == 3:
-        return F.max_pool2d(vessels, 5, 1, 2)
-    return vessels
-
-
-def erased(vessels: Tensor, generator: torch.Generator) -> Tensor:
-    """The map without what lies in random blobs, a twentieth of the image to nearly all: a drawing that is not finished. (N, 1, H, W)."""
-    coarse = torch.randn(len(vessels), 1, 9, 9, generator=generator).to(vessels.device)
-    field = F.interpolate(coarse, size=vessels.shape[-2:], mode="bicubic", align_corners=False)
-    share = 0.05 + 0.92 * float(torch.rand(1, generator=generator))
-    return vessels * (field > field.flatten()[::64].quantile(share))
 
 
 def views(images: Tensor, crop: int, generator: torch.Generator) -> Tensor:
@@ -334,6 +324,7 @@ def main(config: Config) -> None:
     drive = Drive(*(x.to(run.device) if isinstance(x, Tensor) else x for x in read_drive(config.data, "training", size=2 * config.size)))
     plain = Drive(*(x.to(run.device) if isinstance(x, Tensor) else x for x in read_drive(config.data, "training", size=config.size)))
     centres = disc_centres(Drive(*(x.cpu() if isinstance(x, Tensor) else x for x in plain))).to(run.device)
+    paths = [courses(vessels.cpu(), centre.cpu()) for vessels, centre in zip(plain.vessels, centres, strict=True)]
     discs, plain_discs = (disc_map(centres, size, size) for size in (2 * config.size, config.size))
     torch.manual_seed(config.seed)
     model = Pix2Pix(Pix2PixConfig(config.style_channels, width=config.width, depth=config.depth)).to(run.device)
@@ -355,7 +346,8 @@ def main(config: Config) -> None:
 
     for step, generator in run.steps():
         native = step // 2 % 2 == 0
-        batch = native_batch(plain, plain_discs, config, generator) if native else random_batch(drive, discs, config, generator)
+        pick, photographs, spots = (native_batch, plain, plain_discs) if native else (random_batch, drive, discs)
+        batch = pick(photographs, spots, paths, config, generator)
         again = step % 2 == 0  # paint the photograph itself
         dreamt = native and not again  # a sampled tree; else another photograph of the same vessels
         if step % 100 == 0:
@@ -374,7 +366,8 @@ def main(config: Config) -> None:
             style = model.draw_style(torch.randn(mu.shape, generator=generator).to(run.device))
             fake = model(shown, fov, style, noise)
         else:
-            shown = erased(batch.vessels, generator)
+            sketched = torch.rand(1, generator=generator) < 0.5
+            shown = batch.sketch if sketched else erased(batch.vessels, generator)
             fake = model(drawn(shown, generator), batch.fov, style, noise, disc=batch.disc)
 
         # real, fake and map go through the same crops and colours
@@ -409,10 +402,12 @@ def main(config: Config) -> None:
             light = F.l1_loss(F.avg_pool2d(fake, 16), F.avg_pool2d(batch.fundus, 16))
             near = F.avg_pool2d(disc_map(batch.disc, *fake.shape[2:]), 2)
             disc = (near * (F.avg_pool2d(fake, 2) - F.avg_pool2d(batch.fundus, 2)).abs()).sum() / near.sum() / 3
-            loss = loss + config.light * light + config.disc * disc
-            terms = {"light": light, "disc": disc}
+            contrast = contrast_loss(fake, batch.fundus, shown * (not sketched))
+            loss = loss + config.light * light + config.disc * disc + config.contrast * contrast
+            terms = {"light": light, "disc": disc, "contrast": contrast}
         if not dreamt:
-            terms["finding"] = finding_loss(model.disc_finder(drawn(erased(batch.vessels, generator), generator)), batch.disc)
+            clue = batch.sketch if torch.rand(1, generator=generator) < 0.5 else drawn(erased(batch.vessels, generator), generator)
+            terms["finding"] = finding_loss(model.disc_finder(clue), batch.disc)
             loss = loss + terms["finding"]
         if native:
             real_grain, fake_grain = (torch.cat((grain(x[:, :3]), x[:, 3:]), 1) for x in (real_crop, fake_crop))

@@ -1,6 +1,7 @@
 """Train the flow over the VAE's latents: `python -m train.prior --data DRIVE --vae weights/vae.safetensors --steps 4000`.
 
-The latents of augmented training maps are encoded once into a bank in the run folder; each step draws from the posteriors in it.
+The latents of augmented training maps are encoded once into a bank in the run folder; each step draws from the posteriors in it. A share
+of the maps are grafts of two, so that the flow has more than 20 trees to learn.
 """
 
 import os
@@ -17,6 +18,7 @@ from retsynth import checkpoint
 from retsynth.prior import FlowPrior, PriorConfig
 from retsynth.vae import ResidualVAE
 from train.data import SIZE, Drive, disc_side, random_grid, read_drive, warp, whole
+from train.graft import Grafts
 from train.loop import EMA, Run, parse
 
 
@@ -28,6 +30,9 @@ class Config:
     steps: int = 4000
     batch: int = 8
     bank: int = 1600  # augmented maps
+    grafts: float = 0.5  # the share of them that are put together from two
+    elastic: float = 0.03  # how far they are warped, in half-widths
+    without: str = ""  # names of training images to leave out, such as "34"
     size: int = SIZE
     lr: float = 8e-4
     width: int = 96
@@ -41,26 +46,33 @@ class Config:
     sample_every: int = 200
 
 
-def build_bank(run: Run, vae: ResidualVAE, drive: Drive) -> dict[str, Tensor]:
+def build_bank(run: Run, vae: ResidualVAE, drive: Drive, plain: Drive) -> dict[str, Tensor]:
     """mu and logvar (bank, z, h, w) of augmented maps, and the side of each one's disc (bank,): 1 left, 2 right. Made once a run."""
-    path = run.cache("bank", run.config.vae, bank=run.config.bank, size=run.config.size, seed=run.config.seed)
+    config = run.config
+    kept = {name: getattr(config, name) for name in ("bank", "grafts", "elastic", "without", "size", "seed")}
+    path = run.cache("bank", config.vae, **kept)
     if run.rank == 0 and not path.exists():
-        generator = torch.Generator().manual_seed(run.config.seed)
+        generator = torch.Generator().manual_seed(config.seed)
+        grafts = Grafts(drive, plain) if config.grafts else None
         # a half-plane that moves with the map tells the disc's side after any warp
-        columns = torch.arange(drive.vessels.shape[-1]) < drive.vessels.shape[-1] / 2
-        halves = torch.stack([columns if side == 1 else ~columns for side in disc_side(drive)]).float()[:, None, None]
-        halves = halves.expand_as(drive.vessels)
+        left = (torch.arange(drive.vessels.shape[-1]) < drive.vessels.shape[-1] / 2).float().expand_as(drive.vessels[0])
+        sides = disc_side(drive)
         mus, logvars, eyes = [], [], []
-        for _ in trange(run.config.bank, desc="bank", mininterval=5):
+        for _ in trange(config.bank, desc="bank", mininterval=5):
             chosen = int(torch.randint(0, len(drive.vessels), (1,), generator=generator))
-            grid = random_grid(1, generator, degrees=20, zoom=(1.0, 1.06), shift=0.015, elastic=0.02, upright=True, size=run.config.size)
-            vessels, half = warp(torch.cat((drive.vessels[chosen], halves[chosen]))[None], grid).chunk(2, dim=1)
+            if float(torch.rand(1, generator=generator)) < config.grafts:
+                soft, half = grafts.draw(generator), 1 - left
+            else:
+                soft, half = drive.vessels[chosen], left if sides[chosen] == 1 else 1 - left
+            shape = {"degrees": 20, "zoom": (1.0, 1.06), "shift": 0.015, "elastic": config.elastic}
+            grid = random_grid(1, generator, **shape, upright=True, size=config.size)
+            vessels, half = warp(torch.cat((soft, half))[None], grid).chunk(2, dim=1)
             with torch.no_grad():
                 mu, logvar = vae.encode(whole(vessels).to(run.device))
-            left, right = half.chunk(2, dim=-1)
+            left_half, right_half = half.chunk(2, dim=-1)
             mus.append(mu.half().cpu())
             logvars.append(logvar.half().cpu())
-            eyes.append(1 if left.mean() > right.mean() else 2)
+            eyes.append(1 if left_half.mean() > right_half.mean() else 2)
         bank = {"mu": torch.cat(mus), "logvar": torch.cat(logvars), "eye": torch.tensor(eyes)}
         save_file(bank, path.with_suffix(".partial"))
         os.replace(path.with_suffix(".partial"), path)
@@ -85,7 +97,9 @@ def guided(strong: FlowPrior, weak: FlowPrior, x: Tensor, t: Tensor, eye: Tensor
 def main(config: Config) -> None:
     run = Run(config)
     vae = checkpoint.load(ResidualVAE, config.vae, run.device)
-    bank = build_bank(run, vae, read_drive(config.data, "training", size=2 * config.size))
+    without = config.without.split(",")
+    drive, plain = (read_drive(config.data, "training", size=size).without(without) for size in (2 * config.size, config.size))
+    bank = build_bank(run, vae, drive, plain)
     torch.manual_seed(config.seed)
     model = FlowPrior(PriorConfig(vae.config.z_channels, config.width, config.wider)).to(run.device)
     if config.start:
