@@ -53,7 +53,7 @@ def test_courses_run_along_the_vessels_from_the_disc_and_the_longest_come_first(
 def test_sketches_are_few_even_strokes_that_follow_the_vessels(maps):
     paths = courses(maps[0], torch.tensor([0.65, 0.0]))
     near = F.max_pool2d(maps, 25, 1, 12)[0]
-    counts, shares = set(), []
+    shares = []
     for seed in range(30):
         strokes = sketch(paths, 256, generator(seed))
         assert strokes.shape == (1, 256, 256) and set(strokes.unique().tolist()) == {0.0, 1.0}
