@@ -178,7 +178,7 @@ class Pipeline:
         width = self.pix2pix.config.style_channels + 1
         if style.ndim != 2 or style.shape[1] != width or len(style) not in (1, len(mask)):
             raise ValueError(f"a style must be (1 or N, {width}), got {tuple(style.shape)}: take it from style, adjust or encode_style")
-        noise = _normal((1, 3, SIZE, SIZE), seed, index, stream=2).to(self.device)
+        noise = _normal((1, 1, SIZE, SIZE), seed, index, stream=2).to(self.device)
         fov = self.fov.to(self.device)
         codes = style.to(self.device).expand(len(mask), -1)
         painted = []

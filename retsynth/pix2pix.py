@@ -3,9 +3,9 @@
 A U-Net whose skips are added, not concatenated, and whose input enters by pixel-unshuffle: about a sixth of the work of pix2pix's own
 U-Net-256 at this size. The style code (colour, light, pigmentation) scales and shifts every decoder level (FiLM, Perez et al. 2018).
 What neither vessels nor style decide, choroid and disc above all, is a texture code on a coarse grid, N(0, I) by training (BicycleGAN,
-Zhu et al. 2017); camera grain comes from noise, scaled per channel at every level (Karras et al. 2019), and at full size from one noise a
-colour. One noise image is the source of all. The optic disc has a round rim and one place, which a tree shows and noise would blur: a small
-network finds it in the vessels, and the U-Net is told.
+Zhu et al. 2017); camera grain comes from noise, scaled per channel at every level (Karras et al. 2019). One noise image is the source of
+all. The optic disc has a round rim and one place, which a tree shows and noise would blur: a small network finds it in the vessels, and
+the U-Net is told.
 """
 
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from retsynth.polyphase import of_doubled, of_phases
+from retsynth.polyphase import beside, of_doubled, of_phases, phases, shuffled
 from retsynth.position import position
 
 DISC = 0.14  # radius of the optic disc with its surroundings, in half-widths of the image
@@ -57,8 +57,11 @@ class StyledBlock(nn.Module):
 
     def forward(self, x: Tensor, style: Tensor, noise: Tensor) -> Tensor:
         h = self.conv1(F.silu(self.norm1(x), inplace=True)).addcmul_(self.noise, noise)
-        scale, shift = self.film(style)[:, :, None, None].chunk(2, dim=1)
-        h = torch.addcmul(shift, self.norm2(h), 1 + scale)
+        scale, shift = self.film(style).chunk(2, dim=1)
+        # scaled and shifted by the norm itself, image after image: it takes one weight for all
+        weight, bias = self.norm2.weight * (1 + scale), torch.addcmul(shift, self.norm2.bias, 1 + scale)
+        each = [F.group_norm(one, 8, w, b) for one, w, b in zip(h.split(1), weight, bias, strict=True)]
+        h = each[0] if len(each) == 1 else torch.cat(each)
         return self.conv2(F.silu(h, inplace=True)).add_(x)
 
 
@@ -155,7 +158,7 @@ def disc_map(disc: Tensor, height: int, width: int) -> Tensor:
 
 
 class Pix2Pix(nn.Module):
-    """Vessels and field of view (N, 1, H, W) in [0, 1], style (N, S), noise (N, 3, H, W) ~ N(0, 1) -> fundus (N, 3, H, W) in [0, 1].
+    """Vessels and field of view (N, 1, H, W) in [0, 1], style (N, S), noise (N, 1, H, W) ~ N(0, 1) -> fundus (N, 3, H, W) in [0, 1].
 
     H and W divide by 2**depth. `style_mean` and `style_factor` (Cholesky factor of the covariance) hold the law of the training
     images' styles. `style_controls` (3, S + 1) is the change of style that goes with one standard deviation of each of CONTROLS; its last
@@ -190,14 +193,16 @@ class Pix2Pix(nn.Module):
     ) -> Tensor:
         """`texture` (N, T, H/16, W/16): a photograph's, in place of the one that the noise stands for. `disc` (N, 2), x and y from -1 to 1:
         the place of the optic disc, in place of the one that the vessels show."""
-        drawn = F.pixel_unshuffle(vessels, 2)
-        x = torch.cat((drawn, F.pixel_unshuffle(fov, 2)), 1) * 2 - 1  # (N, 8, H/2, W/2)
+        drawn = phases(vessels)
+        x = beside(drawn, phases(fov)) * 2 - 1  # (N, 8, H/2, W/2)
         disc = self.disc_finder.locate(vessels) if disc is None else disc
-        x = self.stem(torch.cat((x, position(x), disc_map(disc, *x.shape[2:])), 1))
+        x = self.stem(beside(x, position(x), disc_map(disc, *x.shape[2:])))
         levels = [x]
         for down in self.downs:
             levels.append(down(levels[-1]))
-        noises = [F.avg_pool2d(noise[:, :1], 2**level) * 2**level for level in range(1, len(levels) + 1)]  # each of variance 1
+        noises = [F.avg_pool2d(noise, 2) * 2]
+        for _ in levels[1:]:
+            noises.append(F.avg_pool2d(noises[-1], 2) * 2)  # each of variance 1
         if texture is None:
             texture = F.pixel_unshuffle(noises[1], 4)
         h = self.blocks[-1](levels[-1], style, noises[-1])
@@ -210,13 +215,16 @@ class Pix2Pix(nn.Module):
             h = self.blocks[level](h, style, noises[level])
         # Doubled bilinearly: a pixel shuffle would print its two-pixel lattice on plain ground. All at half the size, as phases.
         h = self.to_fine(F.silu(h, inplace=True))
-        grain = F.pixel_unshuffle(noise * (1 + self.grain(style)[:, :, None, None]), 2)
+        # each colour's grain is the same noise seen elsewhere, a third of the image away: as good as three, in a third of the time
+        seen, strength = phases(noise), 1 + self.grain(style)[:, :, None, None, None]
+        third = seen.shape[2] // 3, seen.shape[3] // 3
+        grain = [seen.roll((colour * third[0], colour * third[1]), (2, 3)) * strength[:, colour] for colour in range(3)]
         doubled, same = self.fine.weight.split((self.config.fine, 1 + 3), dim=1)
         weight = torch.cat((of_doubled(doubled), of_phases(same)), 1)
-        h = F.conv2d(torch.cat((h, drawn, grain), 1), weight, self.fine.bias.repeat_interleave(4), padding=1)
+        h = F.conv2d(beside(h, drawn, *grain), weight, self.fine.bias.repeat_interleave(4), padding=1)
         h = F.conv2d(F.silu(h, inplace=True), of_phases(self.to_rgb.weight), self.to_rgb.bias.repeat_interleave(4), padding=1)
         # a sigmoid hardly reaches 0 and 1, and red is at 1 in a tenth of a photograph
-        return F.pixel_shuffle((1.04 * h.float().sigmoid() - 0.02).clamp(0, 1), 2) * fov
+        return shuffled((1.04 * h.float().sigmoid() - 0.02).clamp(0, 1)) * fov
 
     def encode_style(self, fundus: Tensor, fov: Tensor) -> Tensor:
         """The style (N, S) of photographs (N, 3, H, W) in [0, 1] with fields of view (N, 1, H, W)."""

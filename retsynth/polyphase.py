@@ -18,6 +18,22 @@ for p in range(2):
         DOUBLED[p, k, o + 2 * q] += 0.25
 
 
+def phases(x: Tensor, step: int = 2) -> Tensor:
+    """`pixel_unshuffle` in one pass to channels_last: (N, C, H, W) -> (N, step**2 C, H/step, W/step)."""
+    return x.unflatten(2, (-1, step)).unflatten(4, (-1, step)).permute(0, 2, 4, 1, 3, 5).flatten(3).permute(0, 3, 1, 2)
+
+
+def shuffled(x: Tensor) -> Tensor:
+    """`pixel_shuffle` by 2, twice as fast from channels_last: (N, 4C, H, W) -> (N, C, 2H, 2W)."""
+    n, channels, height, width = x.shape
+    return x.unflatten(1, (channels // 4, 2, 2)).permute(0, 1, 4, 2, 5, 3).reshape(n, channels // 4, 2 * height, 2 * width)
+
+
+def beside(*maps: Tensor) -> Tensor:
+    """Maps (N, C, H, W) of any layout as the channels of one, channels_last."""
+    return torch.cat([x.permute(0, 2, 3, 1) for x in maps], 3).permute(0, 3, 1, 2)
+
+
 def of_phases(weight: Tensor) -> Tensor:
     """Weights (B, A, 3, 3) of a map -> (4B, 4A, 3, 3), for its `pixel_unshuffle`; the result is to be shuffled back."""
     taps = TAPS.to(weight)

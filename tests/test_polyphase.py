@@ -3,7 +3,7 @@
 import torch
 import torch.nn.functional as F
 
-from retsynth.polyphase import of_doubled, of_phases
+from retsynth.polyphase import beside, of_doubled, of_phases, phases, shuffled
 from tests.networks import noise
 
 
@@ -20,3 +20,12 @@ def test_doubled() -> None:
     inner = (..., slice(2, -2), slice(2, -2))  # at the border one repeats the last pixel, the other meets zeros
     torch.testing.assert_close(ours[inner], plain[inner], atol=1e-5, rtol=1e-5)
     assert ours.shape == plain.shape
+
+
+def test_phases_are_laid_out_as_pixel_unshuffle_has_them_and_shuffled_back():
+    x = noise(2, 3, 16, 24)
+    assert torch.equal(phases(x), F.pixel_unshuffle(x, 2)) and torch.equal(phases(x, 4), F.pixel_unshuffle(x, 4))
+    assert torch.equal(shuffled(phases(x)), x)
+    both = beside(phases(x), x[:, :1, :8, :12])
+    assert torch.equal(both, torch.cat((F.pixel_unshuffle(x, 2), x[:, :1, :8, :12]), 1))
+    assert both.is_contiguous(memory_format=torch.channels_last)

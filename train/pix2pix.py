@@ -302,7 +302,7 @@ def fit_style_law(model: Pix2Pix, drive: Drive, controls: bool = True) -> None:
             return
         *spread, contrast = appearance(drive.fundus, fov).std(0)
         spread = torch.stack(spread)
-        noise = torch.zeros_like(drive.fundus[:1])
+        noise = torch.zeros_like(drive.fov[:1])
         with torch.enable_grad():
 
             def effect(style: Tensor) -> Tensor:
@@ -341,7 +341,7 @@ def main(config: Config) -> None:
         moments = Moments(torch.cat([features.describe(within(x)[None]) for x in torch.cat((plain.fundus, plain.fundus.flip(-1)))]))
     networks = {"model": model, "ema": ema.model, "patch": patch, "projected": projected, "grains": grains, "moments": moments}
     run.restore(**networks, optimiser=optimiser, judge=judge)
-    fixed = torch.randn(6, 3, config.size, config.size, generator=torch.Generator().manual_seed(1)).to(run.device)
+    fixed = torch.randn(6, 1, config.size, config.size, generator=torch.Generator().manual_seed(1)).to(run.device)
     codes = torch.randn(6, config.style_channels, generator=torch.Generator().manual_seed(2)).to(run.device)
 
     for step, generator in run.steps():
@@ -354,7 +354,7 @@ def main(config: Config) -> None:
             fit_style_law(model, plain, controls=False)
         mu, logvar = model.style_encoder(batch.fundus, batch.fov)
         style = mu + torch.randn(mu.shape, generator=generator).to(run.device) * (0.5 * logvar).exp()
-        noise = torch.randn(batch.fundus.shape, generator=generator).to(run.device)
+        noise = torch.randn(batch.fov.shape, generator=generator).to(run.device)
         if again:
             texture_mu, texture_logvar = model.texture_encoder(batch.fundus, batch.vessels, batch.fov)
             texture = texture_mu + torch.randn(texture_mu.shape, generator=generator).to(run.device) * (0.5 * texture_logvar).exp()
