@@ -200,7 +200,9 @@ class Pix2Pix(nn.Module):
         levels = [x]
         for down in self.downs:
             levels.append(down(levels[-1]))
-        noises = [F.avg_pool2d(noise, 2) * 2]
+        # noise has no order: its quarters are taken for the four phases
+        seen = noise.reshape(len(noise), 4, noise.shape[2] // 2, noise.shape[3] // 2)
+        noises = [seen.mean(1, keepdim=True) * 2]
         for _ in levels[1:]:
             noises.append(F.avg_pool2d(noises[-1], 2) * 2)  # each of variance 1
         if texture is None:
@@ -216,12 +218,15 @@ class Pix2Pix(nn.Module):
         # Doubled bilinearly: a pixel shuffle would print its two-pixel lattice on plain ground. All at half the size, as phases.
         h = self.to_fine(F.silu(h, inplace=True))
         # each colour's grain is the same noise seen elsewhere, a third of the image away: as good as three, in a third of the time
-        seen, strength = phases(noise), 1 + self.grain(style)[:, :, None, None, None]
         third = seen.shape[2] // 3, seen.shape[3] // 3
-        grain = [seen.roll((colour * third[0], colour * third[1]), (2, 3)) * strength[:, colour] for colour in range(3)]
-        doubled, same = self.fine.weight.split((self.config.fine, 1 + 3), dim=1)
-        weight = torch.cat((of_doubled(doubled), of_phases(same)), 1)
-        h = F.conv2d(beside(h, drawn, *grain), weight, self.fine.bias.repeat_interleave(4), padding=1)
+        grain = [seen.roll((colour * third[0], colour * third[1]), (2, 3)) for colour in range(3)]
+        h = beside(h, drawn, *grain)
+        doubled, same, own = self.fine.weight.split((self.config.fine, 1, 3), dim=1)
+        bias, painted = self.fine.bias.repeat_interleave(4), []
+        for one, strength in zip(h.split(1), 1 + self.grain(style), strict=True):  # a style's grain is as strong as its weights
+            phased = of_phases(torch.cat((same, own * strength[:, None, None]), 1))
+            painted.append(F.conv2d(one, torch.cat((of_doubled(doubled), phased), 1), bias, padding=1))
+        h = painted[0] if len(painted) == 1 else torch.cat(painted)
         h = F.conv2d(F.silu(h, inplace=True), of_phases(self.to_rgb.weight), self.to_rgb.bias.repeat_interleave(4), padding=1)
         # a sigmoid hardly reaches 0 and 1, and red is at 1 in a tenth of a photograph
         return shuffled((1.04 * h.float().sigmoid() - 0.02).clamp(0, 1)) * fov
