@@ -32,6 +32,7 @@ from retsynth.prior import FlowPrior
 from retsynth.vae import ResidualVAE, kl_divergence
 from train.data import SIZE, Drive, disc_centres, field_of_view, random_grid, read_drive, warp, whole
 from train.drawing import courses, drawn, erased, sketch
+from train.graft import moved
 from train.loop import EMA, Run, parse
 from train.losses import PatchDiscriminator, hinge_discriminator
 
@@ -407,7 +408,10 @@ def main(config: Config) -> None:
             terms = {"light": light, "disc": disc, "contrast": contrast}
         if not dreamt:
             clue = batch.sketch if torch.rand(1, generator=generator) < 0.5 else drawn(erased(batch.vessels, generator), generator)
-            terms["finding"] = finding_loss(model.disc_finder(clue), batch.disc)
+            # visitors put it where no photograph has it
+            by = (torch.rand(2, generator=generator) - 0.5) * torch.tensor([1.2, 0.6]) * float(torch.rand(1, generator=generator) < 0.5)
+            clue, place = torch.stack([moved(one.cpu(), by) for one in clue]).to(run.device) * batch.fov, batch.disc + by.to(run.device)
+            terms["finding"] = finding_loss(model.disc_finder(clue), place) * float(place.abs().max() < 0.9)
             loss = loss + terms["finding"]
         if native:
             real_grain, fake_grain = (torch.cat((grain(x[:, :3]), x[:, 3:]), 1) for x in (real_crop, fake_crop))
