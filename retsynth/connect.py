@@ -14,9 +14,9 @@ from torch import Tensor
 
 from retsynth.metrics import EIGHT
 
-VESSEL = 0.71  # from where on the clean map is vessel
+VESSEL = 0.73  # from where on the clean map is vessel
 FAINT = 0.5  # from where on it is a vessel too thin to be sure of: its centre line alone counts
-GAP = 2.5  # px of plain background that a join may cross; less resistance lets it go farther
+GAP = 2.05  # px of plain background that a join may cross: two, and not three; less resistance lets it go farther
 SPECK = 30  # px of area up to which a piece is noise
 HOLE = 12  # px of area up to which a hole is noise
 AFLOAT = 50  # px of area from which a piece may stay apart, as a few do in real maps
