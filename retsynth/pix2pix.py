@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from retsynth.polyphase import beside, of_doubled, of_phases, phases, shuffled
+from retsynth.polyphase import beside, of_doubled, of_phases, shuffled
 from retsynth.position import position
 
 DISC = 0.14  # radius of the optic disc with its surroundings, in half-widths of the image
@@ -193,8 +193,8 @@ class Pix2Pix(nn.Module):
     ) -> Tensor:
         """`texture` (N, T, H/16, W/16): a photograph's, in place of the one that the noise stands for. `disc` (N, 2), x and y from -1 to 1:
         the place of the optic disc, in place of the one that the vessels show."""
-        drawn = phases(vessels)
-        x = beside(drawn, phases(fov)) * 2 - 1  # (N, 8, H/2, W/2)
+        drawn = F.pixel_unshuffle(vessels, 2)
+        x = F.pixel_unshuffle(torch.cat((vessels, fov), 1) * 2 - 1, 2)  # (N, 8, H/2, W/2)
         disc = self.disc_finder.locate(vessels) if disc is None else disc
         x = self.stem(beside(x, position(x), disc_map(disc, *x.shape[2:])))
         levels = [x]

@@ -18,11 +18,6 @@ for p in range(2):
         DOUBLED[p, k, o + 2 * q] += 0.25
 
 
-def phases(x: Tensor, step: int = 2) -> Tensor:
-    """`pixel_unshuffle` in one pass to channels_last: (N, C, H, W) -> (N, step**2 C, H/step, W/step)."""
-    return x.unflatten(2, (-1, step)).unflatten(4, (-1, step)).permute(0, 2, 4, 1, 3, 5).flatten(3).permute(0, 3, 1, 2)
-
-
 def shuffled(x: Tensor) -> Tensor:
     """`pixel_shuffle` by 2, twice as fast from channels_last: (N, 4C, H, W) -> (N, C, 2H, 2W)."""
     n, channels, height, width = x.shape

@@ -3,7 +3,7 @@
 import torch
 import torch.nn.functional as F
 
-from retsynth.polyphase import beside, of_doubled, of_phases, phases, shuffled
+from retsynth.polyphase import beside, of_doubled, of_phases, shuffled
 from tests.networks import noise
 
 
@@ -22,10 +22,9 @@ def test_doubled() -> None:
     assert ours.shape == plain.shape
 
 
-def test_phases_are_laid_out_as_pixel_unshuffle_has_them_and_shuffled_back():
-    x = noise(2, 3, 16, 24)
-    assert torch.equal(phases(x), F.pixel_unshuffle(x, 2)) and torch.equal(phases(x, 4), F.pixel_unshuffle(x, 4))
-    assert torch.equal(shuffled(phases(x)), x)
-    both = beside(phases(x), x[:, :1, :8, :12])
-    assert torch.equal(both, torch.cat((F.pixel_unshuffle(x, 2), x[:, :1, :8, :12]), 1))
+def test_maps_are_shuffled_back_and_laid_side_by_side():
+    x = noise(2, 12, 8, 6)
+    assert torch.equal(shuffled(x), F.pixel_shuffle(x, 2))
+    both = beside(x, x[:, :1].contiguous(memory_format=torch.channels_last))
+    assert torch.equal(both, torch.cat((x, x[:, :1]), 1))
     assert both.is_contiguous(memory_format=torch.channels_last)
