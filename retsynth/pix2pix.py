@@ -229,7 +229,7 @@ class Pix2Pix(nn.Module):
         h = painted[0] if len(painted) == 1 else torch.cat(painted)
         h = F.conv2d(F.silu(h, inplace=True), of_phases(self.to_rgb.weight), self.to_rgb.bias.repeat_interleave(4), padding=1)
         # a sigmoid hardly reaches 0 and 1, and red is at 1 in a tenth of a photograph
-        return shuffled((1.04 * h.float().sigmoid() - 0.02).clamp(0, 1)) * fov
+        return shuffled(h).float().sigmoid().mul(1.04).sub_(0.02).clamp_(0, 1).mul_(fov)
 
     def encode_style(self, fundus: Tensor, fov: Tensor) -> Tensor:
         """The style (N, S) of photographs (N, 3, H, W) in [0, 1] with fields of view (N, 1, H, W)."""
