@@ -156,6 +156,13 @@ def warp(images: Tensor, grid: Tensor) -> Tensor:
     return F.grid_sample(images, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
 
 
+def moved(soft: Tensor, by: Tensor) -> Tensor:
+    """A map (1, H, W) moved `by` (2,) half-widths, x and y; black comes in."""
+    theta = torch.cat((torch.eye(2), -by[:, None]), 1)[None]
+    grid = F.affine_grid(theta, (1, 1, *soft.shape[1:]), align_corners=False)
+    return F.grid_sample(soft[None], grid, align_corners=False)[0]
+
+
 def random_maps(vessels: Tensor, count: int, generator: torch.Generator, **warping: float) -> Tensor:
     """`count` augmented binary vessel maps (count, 1, size, size) from soft ones (N, 1, H, W), drawn with replacement.
 

@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from skimage.graph import MCP
 from torch import Tensor
 
-from train.data import Drive, disc_centres, disc_side
+from train.data import Drive, disc_centres, disc_side, moved
 
 NEAR = 0.12  # half-widths of the image: discs farther apart are not brought together, since moving a map leaves a blank rim
 
@@ -32,13 +32,6 @@ class Grafts:
         above, below = self.pairs[int(torch.randint(0, len(self.pairs), (1,), generator=generator))].tolist()
         disc = (self.discs[above] + self.discs[below]) / 2
         return graft(*(moved(self.maps[i], disc - self.discs[i]) for i in (above, below)), disc)
-
-
-def moved(soft: Tensor, by: Tensor) -> Tensor:
-    """A map (1, H, W) moved `by` (2,) half-widths, x and y; black comes in."""
-    theta = torch.cat((torch.eye(2), -by[:, None]), 1)[None]
-    grid = F.affine_grid(theta, (1, 1, *soft.shape[1:]), align_corners=False)
-    return F.grid_sample(soft[None], grid, align_corners=False)[0]
 
 
 def graft(upper: Tensor, lower: Tensor, disc: Tensor) -> Tensor:

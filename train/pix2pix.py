@@ -30,9 +30,8 @@ from retsynth.denoiser import Denoiser
 from retsynth.pix2pix import Pix2Pix, Pix2PixConfig, appearance, disc_map
 from retsynth.prior import FlowPrior
 from retsynth.vae import ResidualVAE, kl_divergence
-from train.data import SIZE, Drive, disc_centres, field_of_view, random_grid, read_drive, warp, whole
+from train.data import SIZE, Drive, disc_centres, field_of_view, moved, random_grid, read_drive, warp, whole
 from train.drawing import courses, drawn, erased, sketch
-from train.graft import moved
 from train.loop import EMA, Run, parse
 from train.losses import PatchDiscriminator, hinge_discriminator
 

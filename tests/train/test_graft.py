@@ -2,8 +2,8 @@ import pytest
 import torch
 from scipy.ndimage import label
 
-from train.data import Drive
-from train.graft import Grafts, graft, moved
+from train.data import Drive, moved
+from train.graft import Grafts, graft
 
 SIZE = 128
 
