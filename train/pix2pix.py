@@ -53,7 +53,7 @@ class Config:
     l1: float = 20.0  # on images pooled by 4
     edges: float = 4.0  # L1 at full resolution, for vessels
     light: float = 8.0  # L1 on images pooled by 16, where the texture is drawn
-    contrast: float = 4.0  # L1 of local contrast on and beside the vessels, where the texture is drawn: no fainter than in the photograph
+    contrast: float = 8.0  # L1 of the vessels' mean contrast, where the texture is drawn: no fainter than in the photograph
     disc: float = 2.0  # L1 on images pooled by 2 in and around the disc, where the texture is drawn: noise is not to decide its shape
     perceptual: float = 1.0
     matching: float = 4.0  # feature matching of the patch discriminator
@@ -200,6 +200,20 @@ def native_batch(plain: Drive, discs: Tensor, paths: list[list], config: Config,
     return Batch(middle(disc), (vessels > 0.5).float() * fov, fundus * fov, fov, strokes * fov)
 
 
+def in_part(batch: Batch, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+    """All vessels of a batch and a part of them, (N, 1, S, S) of 0 and 1, and the disc's place (N, 2).
+
+    Half of the time both are moved: visitors draw a disc where no photograph has it.
+    """
+    part = batch.sketch if torch.rand(1, generator=generator) < 0.5 else erased(batch.vessels, generator)
+    by = (torch.rand(2, generator=generator) - 0.5) * torch.tensor([1.2, 0.6])
+    place = batch.disc + by.to(batch.disc.device)
+    if torch.rand(1, generator=generator) < 0.5 or place.abs().max() > 0.9:
+        return batch.vessels, part, batch.disc
+    vessels, part = (torch.stack([moved(one, by) for one in maps.cpu()]).round() for maps in (batch.vessels, part))
+    return vessels.to(batch.fov.device) * batch.fov, part.to(batch.fov.device) * batch.fov, place
+
+
 @torch.no_grad()
 def sample_trees(run: Run) -> Tensor:
     """Annotations of sampled trees (trees, 1, size, size), bool, as the product makes them. Made once a run and kept in its folder."""
@@ -231,11 +245,21 @@ def grain(images: Tensor) -> Tensor:
     return 16 * (images - F.avg_pool2d(images, 7, 1, 3, count_include_pad=False))
 
 
-def contrast_loss(fake: Tensor, fundus: Tensor, vessels: Tensor) -> Tensor:
-    """How the local contrast (N, 3, H, W) of two images differs on and beside the `vessels` (N, 1, H, W); 0 where there are none."""
-    near = F.max_pool2d(vessels, 7, 1, 3)
-    ours, theirs = (x - F.avg_pool2d(x, 25, 1, 12, count_include_pad=False) for x in (fake, fundus))
-    return (near * (ours - theirs).abs()).sum() / (3 * near.sum()).clamp(min=1)
+def contrast_loss(fake: Tensor, fundus: Tensor, vessels: Tensor, cell: int = 128) -> Tensor:
+    """How two images (N, 3, H, W) differ in the contrast of the `vessels` (N, 1, H, W) to their surroundings; 0 where there are none.
+
+    In means over cells of `cell` px: pixel by pixel, what is uncertain would come out fainter.
+    """
+    local = (fake - fundus) - F.avg_pool2d(fake - fundus, 25, 1, 12, count_include_pad=False)
+    count = F.avg_pool2d(vessels, cell, ceil_mode=True).sum()
+    return F.avg_pool2d(vessels * local, cell, ceil_mode=True).abs().sum() / (3 * count).clamp(min=1e-3)
+
+
+def unfinished_losses(fake: Tensor, finished: Tensor, apart: Tensor) -> tuple[Tensor, Tensor]:
+    """How images (N, 3, H, W) of a part of the vessels and of all of them differ away from where the two maps are `apart` (N, 1, H, W):
+    pooled by 4, and at full size."""
+    difference = (fake - finished) * (1 - F.max_pool2d(apart, 13, 1, 6))
+    return F.avg_pool2d(difference, 4).abs().mean(), difference.abs().mean()
 
 
 LAGS = [(0, 0), (0, 1), (0, 2), (0, 3), (1, -2), (1, -1), (1, 0), (1, 1), (1, 2), (2, -1), (2, 0), (2, 1), (3, 0)]  # (down, across) in px
@@ -350,11 +374,13 @@ def main(config: Config) -> None:
         batch = pick(photographs, spots, paths, config, generator)
         again = step % 2 == 0  # paint the photograph itself
         dreamt = native and not again  # a sampled tree; else another photograph of the same vessels
+        unfinished = step % 8 == 7  # or of a part of them, as in a drawing
         if step % 100 == 0:
             fit_style_law(model, plain, controls=False)
         mu, logvar = model.style_encoder(batch.fundus, batch.fov)
         style = mu + torch.randn(mu.shape, generator=generator).to(run.device) * (0.5 * logvar).exp()
         noise = torch.randn(batch.fov.shape, generator=generator).to(run.device)
+        every, part, place = in_part(batch, generator)
         if again:
             texture_mu, texture_logvar = model.texture_encoder(batch.fundus, batch.vessels, batch.fov)
             texture = texture_mu + torch.randn(texture_mu.shape, generator=generator).to(run.device) * (0.5 * texture_logvar).exp()
@@ -365,9 +391,13 @@ def main(config: Config) -> None:
             shown, fov = trees[chosen].float().to(run.device), field_of_view(config.size).to(run.device).expand_as(batch.fov)
             style = model.draw_style(torch.randn(mu.shape, generator=generator).to(run.device))
             fake = model(shown, fov, style, noise)
+        elif unfinished:
+            shown = part
+            with torch.no_grad():
+                finished = ema.model(every, batch.fov, style, noise, disc=place)
+            fake = model(drawn(shown, generator), batch.fov, style, noise, disc=place)
         else:
-            sketched = torch.rand(1, generator=generator) < 0.5
-            shown = batch.sketch if sketched else erased(batch.vessels, generator)
+            shown = batch.vessels
             fake = model(drawn(shown, generator), batch.fov, style, noise, disc=batch.disc)
 
         # real, fake and map go through the same crops and colours
@@ -398,19 +428,19 @@ def main(config: Config) -> None:
             moments_loss, gap = moments(features.describe(within(fake)))
             loss = loss + config.moments * moments_loss
             terms = {"moments": gap}
+        elif unfinished:
+            pooled, edges = unfinished_losses(fake, finished, (every - part).abs())
+            loss = config.patch * adversarial + config.l1 * pooled + config.edges * edges
+            terms = {"unfinished": pooled}
         else:  # vessels and style decide colour, light and where the disc is
             light = F.l1_loss(F.avg_pool2d(fake, 16), F.avg_pool2d(batch.fundus, 16))
             near = F.avg_pool2d(disc_map(batch.disc, *fake.shape[2:]), 2)
             disc = (near * (F.avg_pool2d(fake, 2) - F.avg_pool2d(batch.fundus, 2)).abs()).sum() / near.sum() / 3
-            contrast = contrast_loss(fake, batch.fundus, shown * (not sketched))
+            contrast = contrast_loss(fake, batch.fundus, shown)
             loss = loss + config.light * light + config.disc * disc + config.contrast * contrast
             terms = {"light": light, "disc": disc, "contrast": contrast}
         if not dreamt:
-            clue = batch.sketch if torch.rand(1, generator=generator) < 0.5 else drawn(erased(batch.vessels, generator), generator)
-            # visitors put it where no photograph has it
-            by = (torch.rand(2, generator=generator) - 0.5) * torch.tensor([1.2, 0.6]) * float(torch.rand(1, generator=generator) < 0.5)
-            clue, place = torch.stack([moved(one.cpu(), by) for one in clue]).to(run.device) * batch.fov, batch.disc + by.to(run.device)
-            terms["finding"] = finding_loss(model.disc_finder(clue), place) * float(place.abs().max() < 0.9)
+            terms["finding"] = finding_loss(model.disc_finder(drawn(part, generator)), place)
             loss = loss + terms["finding"]
         if native:
             real_grain, fake_grain = (torch.cat((grain(x[:, :3]), x[:, 3:]), 1) for x in (real_crop, fake_crop))
@@ -423,19 +453,21 @@ def main(config: Config) -> None:
         run.update(optimiser, loss)
         ema.update(model, step)
 
-        for one in judges:
-            one.requires_grad_(True)
-        patch_loss = hinge_discriminator(patch(real_crop)[0], patch(fake_crop.detach())[0])
-        real_heads = projected(real_features, real_view[:, 3:])
-        fake_heads = projected([f.detach() for f in fake_features], fake_view[:, 3:].detach())
-        heads_loss = sum(hinge_discriminator(r, f) for r, f in zip(real_heads, fake_heads, strict=True)) / len(real_heads)
-        judges_loss = patch_loss + heads_loss
-        if native:
-            terms["grain"] = hinge_discriminator(grains(real_grain)[0], grains(fake_grain.detach())[0])
-            judges_loss = judges_loss + terms["grain"]
-        run.update(judge, judges_loss)
+        if not unfinished:  # no photograph has so few vessels: discriminators that saw this would ask for more than were drawn
+            for one in judges:
+                one.requires_grad_(True)
+            patch_loss = hinge_discriminator(patch(real_crop)[0], patch(fake_crop.detach())[0])
+            real_heads = projected(real_features, real_view[:, 3:])
+            fake_heads = projected([f.detach() for f in fake_features], fake_view[:, 3:].detach())
+            heads_loss = sum(hinge_discriminator(r, f) for r, f in zip(real_heads, fake_heads, strict=True)) / len(real_heads)
+            judges_loss = patch_loss + heads_loss
+            terms |= {"patch": patch_loss, "projected": heads_loss}
+            if native:
+                terms["grain"] = hinge_discriminator(grains(real_grain)[0], grains(fake_grain.detach())[0])
+                judges_loss = judges_loss + terms["grain"]
+            run.update(judge, judges_loss)
 
-        run.log(patch=patch_loss, projected=heads_loss, **terms)
+        run.log(**terms)
         if run.due():
             fit_style_law(ema.model, plain)
             with torch.no_grad():

@@ -7,14 +7,17 @@ from train.data import read_drive
 from train.drawing import courses
 from train.pix2pix import (
     LAGS,
+    Batch,
     Config,
     Moments,
     contrast_loss,
     covariance_loss,
     finding_loss,
     grain_covariance,
+    in_part,
     middle,
     native_batch,
+    unfinished_losses,
     within,
 )
 
@@ -63,6 +66,21 @@ def test_contrast_loss_sees_vessels_fade_and_nothing_else():
     faint, fainter = (contrast_loss(0.6 - depth * vessels.expand(1, 3, -1, -1), photograph, vessels) for depth in (0.15, 0.1))
     assert 0 < faint < fainter
     assert contrast_loss(photograph, 1 - photograph, 0 * vessels) == 0
+    beads = 0.1 * (1 - 2 * (torch.arange(96) % 2)) * vessels.expand(1, 3, -1, -1)
+    assert contrast_loss(photograph + beads, photograph, vessels) < 0.01 * faint  # uneven, and no fainter on the whole
+
+
+def test_an_unfinished_map_is_held_to_the_finished_ones_image_where_the_two_agree():
+    apart = torch.zeros(1, 1, 64, 64)
+    apart[..., 30:34, :] = 1
+    finished = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    ground = finished.clone().requires_grad_()
+    assert unfinished_losses(finished + 0.3 * apart, finished, apart) == (0, 0)  # what was left out need not be there
+    pooled, edges = unfinished_losses(ground + 0.1, finished, apart)
+    assert pooled > 0.05 and edges > 0.05
+    (pooled + edges).backward()
+    pulled = ground.grad.abs().sum((0, 1, 3)) > 0
+    assert pulled.tolist() == [not 24 <= row < 40 for row in range(64)]
 
 
 def test_native_photographs_are_mirrored_left_and_right_at_most(tiny_drive):
@@ -139,3 +157,25 @@ def test_a_finder_learns_where_lines_meet():
         optimiser.step()
     maps, places = stars(5000)
     assert (finder.locate(maps) - places).norm(dim=1).median() < 0.125  # half of a cell of the 8 x 8; a guess is 0.46 off
+
+
+def test_a_part_of_the_vessels_moves_with_all_of_them_and_the_disc():
+    axis = torch.arange(128)
+    vessels = torch.zeros(1, 1, 128, 128)
+    vessels[..., 60:64, 20:100] = vessels[..., 30:90, 84:88] = 1
+    sketch = torch.zeros_like(vessels)
+    sketch[..., 60:64, 50:100] = 1
+    fov = ((axis[:, None] - 63.5).square() + (axis - 63.5).square() < 60**2).float()[None, None]
+    disc = torch.tensor([[0.35, -0.03]])  # at the crossing
+    batch = Batch(disc, vessels, vessels.expand(1, 3, -1, -1), fov, sketch)
+    places = []
+    for seed in range(40):
+        every, part, place = in_part(batch, generator(seed))
+        assert ((every == 0) | (every == 1)).all() and ((part == 0) | (part == 1)).all()
+        assert (part <= every).all() and (every <= fov).all()
+        x, y = (((place[0] + 1) * 64).round().long() - 1).tolist()
+        assert every[..., y - 2 : y + 4, x - 2 : x + 4].float().mean() > 0.5 or fov[0, 0, y, x] == 0  # where the vessels cross
+        assert torch.equal(every, vessels * fov) == torch.equal(place, disc)
+        places.append(tuple(place[0].tolist()))
+    assert 8 < places.count(tuple(disc[0].tolist())) < 32
+    assert max(abs(x - disc[0, 0]) for x, _ in places) > 0.3
