@@ -262,6 +262,12 @@ def unfinished_losses(fake: Tensor, finished: Tensor, apart: Tensor) -> tuple[Te
     return F.avg_pool2d(difference, 4).abs().mean(), difference.abs().mean()
 
 
+def disc_loss(fake: Tensor, fundus: Tensor, disc: Tensor) -> Tensor:
+    """How two images (N, 3, H, W), pooled by 2, differ in and around the optic disc at `disc` (N, 2)."""
+    near = F.avg_pool2d(disc_map(disc, *fake.shape[2:]), 2)
+    return (near * (F.avg_pool2d(fake, 2) - F.avg_pool2d(fundus, 2)).abs()).sum() / near.sum() / 3
+
+
 LAGS = [(0, 0), (0, 1), (0, 2), (0, 3), (1, -2), (1, -1), (1, 0), (1, 1), (1, 2), (2, -1), (2, 0), (2, 1), (3, 0)]  # (down, across) in px
 
 
@@ -374,7 +380,7 @@ def main(config: Config) -> None:
         batch = pick(photographs, spots, paths, config, generator)
         again = step % 2 == 0  # paint the photograph itself
         dreamt = native and not again  # a sampled tree; else another photograph of the same vessels
-        unfinished = step % 8 == 7  # or of a part of them, as in a drawing
+        unfinished = step % 16 in (3, 7, 15)  # or of a part of them, as in a drawing
         if step % 100 == 0:
             fit_style_law(model, plain, controls=False)
         mu, logvar = model.style_encoder(batch.fundus, batch.fov)
@@ -430,12 +436,12 @@ def main(config: Config) -> None:
             terms = {"moments": gap}
         elif unfinished:
             pooled, edges = unfinished_losses(fake, finished, (every - part).abs())
-            loss = config.patch * adversarial + config.l1 * pooled + config.edges * edges
-            terms = {"unfinished": pooled}
+            disc = disc_loss(fake, finished, place)
+            loss = config.patch * adversarial + config.l1 * pooled + config.edges * edges + 4 * config.disc * disc
+            terms = {"unfinished": pooled, "unfinished_disc": disc}
         else:  # vessels and style decide colour, light and where the disc is
             light = F.l1_loss(F.avg_pool2d(fake, 16), F.avg_pool2d(batch.fundus, 16))
-            near = F.avg_pool2d(disc_map(batch.disc, *fake.shape[2:]), 2)
-            disc = (near * (F.avg_pool2d(fake, 2) - F.avg_pool2d(batch.fundus, 2)).abs()).sum() / near.sum() / 3
+            disc = disc_loss(fake, batch.fundus, batch.disc)
             contrast = contrast_loss(fake, batch.fundus, shown)
             loss = loss + config.light * light + config.disc * disc + config.contrast * contrast
             terms = {"light": light, "disc": disc, "contrast": contrast}

@@ -12,6 +12,7 @@ from train.pix2pix import (
     Moments,
     contrast_loss,
     covariance_loss,
+    disc_loss,
     finding_loss,
     grain_covariance,
     in_part,
@@ -179,3 +180,13 @@ def test_a_part_of_the_vessels_moves_with_all_of_them_and_the_disc():
         places.append(tuple(place[0].tolist()))
     assert 8 < places.count(tuple(disc[0].tolist())) < 32
     assert max(abs(x - disc[0, 0]) for x, _ in places) > 0.3
+
+
+def test_disc_loss_weighs_what_lies_in_and_around_the_disc():
+    plain, disc = torch.full((1, 3, 128, 128), 0.5), torch.tensor([[0.5, -0.25]])
+    away, near = plain.clone(), plain.clone()
+    away[..., 90:120, 10:40] += 0.3
+    near[..., 43:53, 91:101] += 0.3
+    assert disc_loss(plain, plain, disc) == 0
+    assert disc_loss(near, plain, disc) > 0.03 > 1e-4 > disc_loss(away, plain, disc)
+    torch.testing.assert_close(disc_loss(plain + 0.1, plain, disc), torch.tensor(0.1))  # a mean, whatever the disc's size
