@@ -12,8 +12,8 @@ OPTIONS = {
     "edsr": {"batch": 1, "patch": 16, "width": 8, "blocks": 1},
 }
 NEEDS = {"prior": ["vae"], "denoiser": ["vae", "prior"], "pix2pix": ["vae", "prior", "denoiser"]}
-# the optimiser update to be killed in, always in the fourth step: those with a discriminator update twice a step, the VAE from the third on,
-# pix2pix once in the fourth, whose map is unfinished
+# the optimiser update to be killed in, always in the fourth step: those with a discriminator update twice a step, the VAE from the third
+# on, pix2pix once in the fourth, whose map is unfinished
 KILLED_AT = {"vae": 5, "prior": 4, "denoiser": 8, "pix2pix": 7, "edsr": 4}
 
 
