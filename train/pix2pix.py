@@ -3,11 +3,11 @@
 Three discriminators: a conditional PatchGAN on the pixels; small heads on frozen ImageNet features (Projected GAN, Sauer et al. 2021),
 which need few images; and one that sees the grain alone, enlarged, since in a photograph it is a hundredth of the range and a
 discriminator whose slope is bounded hardly notices. Steps take turns (BicycleGAN, Zhu et al. 2017): one paints a photograph again from its
-own style and texture code and is held to it by pixel and feature losses; the next draws the texture from N(0, I). There, in turn, the
-vessels are a part of a photograph's, as in a drawing that is not finished, and its coarse colours and its disc are to come out; or they are
-a tree that the other networks sampled, in a style drawn from the law, as the product paints: no photograph of it exists, so beside the
-discriminators the means and variances of whole images' ImageNet features are held to the photographs' (Santos et al. 2019). Half of the
-photographs are shown as they are: warping one blurs its grain.
+own style and texture code and is held to it by pixel and feature losses; the next draws the texture from N(0, I). There, in turn, it paints
+the photograph's vessels, whose contrast, and the coarse colours and the disc, are to come out; or a part of them, as in a drawing that is
+not finished, held to what the averaged network paints of all; or a tree that the other networks sampled, in a style drawn from the law, as
+the product paints: no photograph of it exists, so beside the discriminators the means and variances of whole images' ImageNet features are
+held to the photographs' (Santos et al. 2019). Half of the photographs are shown as they are: warping one blurs its grain.
 """
 
 import os
@@ -54,7 +54,7 @@ class Config:
     edges: float = 4.0  # L1 at full resolution, for vessels
     light: float = 8.0  # L1 on images pooled by 16, where the texture is drawn
     contrast: float = 8.0  # L1 of the vessels' mean contrast, where the texture is drawn: no fainter than in the photograph
-    disc: float = 2.0  # L1 on images pooled by 2 in and around the disc, where the texture is drawn: noise is not to decide its shape
+    disc: float = 2.0  # L1 in and around the disc, where the texture is drawn: noise is not to decide its shape; 4 times that if unfinished
     perceptual: float = 1.0
     matching: float = 4.0  # feature matching of the patch discriminator
     patch: float = 1.0
