@@ -34,6 +34,7 @@ from train.data import SIZE, Drive, disc_centres, field_of_view, moved, random_g
 from train.drawing import courses, drawn, erased, sketch
 from train.loop import EMA, Run, parse
 from train.losses import PatchDiscriminator, hinge_discriminator
+from train.reader import Reader, reading_loss, train_reader
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,7 @@ class Config:
     out: str = "weights/pix2pix.safetensors"
     steps: int = 15000
     trees: int = 400  # sampled, to be painted beside the photographs' own
+    reader: int = 800  # steps of the segmenter
     batch: int = 1
     size: int = SIZE
     crop: int = 256
@@ -54,6 +56,7 @@ class Config:
     edges: float = 4.0  # L1 at full resolution, for vessels
     light: float = 8.0  # L1 on images pooled by 16, where the texture is drawn
     contrast: float = 8.0  # L1 of the vessels' mean contrast, where the texture is drawn: no fainter than in the photograph
+    reading: float = 0.4  # of the vessels by the segmenter, where the texture is drawn
     disc: float = 2.0  # L1 in and around the disc, where the texture is drawn: noise is not to decide its shape; 4 times that if unfinished
     perceptual: float = 1.0
     matching: float = 4.0  # feature matching of the patch discriminator
@@ -234,6 +237,19 @@ def sample_trees(run: Run) -> Tensor:
     return load_file(path)["trees"]
 
 
+def read_vessels(run: Run, drive: Drive) -> Reader:
+    """The segmenter that holds the vessels to their map. Trained once a run and kept in its folder."""
+    config = run.config
+    path = run.cache("reader", seed=config.seed, steps=config.reader, crop=config.crop)
+    if run.rank == 0 and not path.exists():
+        save_file(train_reader(drive, config.seed, config.reader, config.crop).state_dict(), path.with_suffix(".partial"))
+        os.replace(path.with_suffix(".partial"), path)
+    run.barrier()
+    reader = Reader().to(run.device).eval().requires_grad_(False)
+    reader.load_state_dict(load_file(path))
+    return reader
+
+
 def within(images: Tensor) -> Tensor:
     """Black outside a disc a little smaller than the field of view: where the rim lies tells of the cropping and not of the eye."""
     axis = (torch.arange(images.shape[-1], device=images.device) + 0.5) / images.shape[-1] - 0.5
@@ -304,6 +320,11 @@ def random_crop(images: Tensor, crop: int, generator: torch.Generator) -> Tensor
     return images[..., top : top + crop, left : left + crop]
 
 
+def unmapped(images: Tensor) -> Tensor:
+    """Images whose fourth channel, the map, is blank: (N, 4, H, W) -> same."""
+    return torch.cat((images[:, :3], torch.zeros_like(images[:, 3:])), 1)
+
+
 def recolour(images: Tensor, generator: torch.Generator) -> Tensor:
     """The same random brightness, contrast and flip on real and fake alike, so that the discriminators do not learn 20 images by heart
     (DiffAugment, Zhao et al. 2020). The first three channels are colour."""
@@ -353,6 +374,7 @@ def main(config: Config) -> None:
     trees = sample_trees(run)
     drive = Drive(*(x.to(run.device) if isinstance(x, Tensor) else x for x in read_drive(config.data, "training", size=2 * config.size)))
     plain = Drive(*(x.to(run.device) if isinstance(x, Tensor) else x for x in read_drive(config.data, "training", size=config.size)))
+    reader = read_vessels(run, drive)
     centres = disc_centres(Drive(*(x.cpu() if isinstance(x, Tensor) else x for x in plain))).to(run.device)
     paths = [courses(vessels.cpu(), centre.cpu()) for vessels, centre in zip(plain.vessels, centres, strict=True)]
     discs, plain_discs = (disc_map(centres, size, size) for size in (2 * config.size, config.size))
@@ -411,6 +433,9 @@ def main(config: Config) -> None:
         real_crop, fake_crop = recolour(random_crop(stack, config.crop, generator), generator).chunk(2)
         real_view, fake_view = recolour(views(stack, config.crop, generator), generator).chunk(2)
         real_crop, real_view = real_crop.detach(), real_view.detach()
+        drawn_crop = fake_crop[:, 3:]
+        if dreamt:  # no photograph has these vessels: by the map alone the discriminators would know
+            real_crop, fake_crop, real_view, fake_view = (unmapped(x) for x in (real_crop, fake_crop, real_view, fake_view))
         for one in judges:
             one.requires_grad_(False)
         with torch.no_grad():
@@ -445,6 +470,9 @@ def main(config: Config) -> None:
             contrast = contrast_loss(fake, batch.fundus, shown)
             loss = loss + config.light * light + config.disc * disc + config.contrast * contrast
             terms = {"light": light, "disc": disc, "contrast": contrast}
+        if not again:
+            terms["reading"] = reading_loss(reader(fake_crop[:, :3]).float(), drawn_crop)
+            loss = loss + config.reading * terms["reading"]
         if not dreamt:
             terms["finding"] = finding_loss(model.disc_finder(drawn(part, generator)), place)
             loss = loss + terms["finding"]

@@ -8,7 +8,7 @@ OPTIONS = {
     "vae": {"batch": 1, "crop": 64, "width": 8, "z_channels": 2, "adversarial_from": 2},
     "prior": {"batch": 2, "size": 128, "bank": 5, "grafts": 0.0, "width": 8, "wider": 16},
     "denoiser": {"batch": 1, "size": 128, "crop": 64, "trees": 3, "width": 4},
-    "pix2pix": {"size": 128, "crop": 64, "trees": 2, "width": 8, "depth": 5},
+    "pix2pix": {"size": 128, "crop": 64, "trees": 2, "reader": 2, "width": 8, "depth": 5},
     "edsr": {"batch": 1, "patch": 16, "width": 8, "blocks": 1},
 }
 NEEDS = {"prior": ["vae"], "denoiser": ["vae", "prior"], "pix2pix": ["vae", "prior", "denoiser"]}
