@@ -6,8 +6,9 @@ discriminator whose slope is bounded hardly notices. Steps take turns (BicycleGA
 own style and texture code and is held to it by pixel and feature losses; the next draws the texture from N(0, I). There, in turn, it paints
 the photograph's vessels, whose contrast, and the coarse colours and the disc, are to come out; or a part of them, as in a drawing that is
 not finished, held to what the averaged network paints of all; or a tree that the other networks sampled, in a style drawn from the law, as
-the product paints: no photograph of it exists, so beside the discriminators the means and variances of whole images' ImageNet features are
-held to the photographs' (Santos et al. 2019). Half of the photographs are shown as they are: warping one blurs its grain.
+the product paints. No photograph of it exists: the discriminators see it without its map, by which alone they would know it, and the means
+and variances of whole images' ImageNet features, at four sizes, are held to the photographs' (Santos et al. 2019). In all three a segmenter
+is to read the vessels off the image. Half of the photographs are shown as they are: warping one blurs its grain.
 """
 
 import os
@@ -66,7 +67,7 @@ class Config:
     slope: float = 96.0  # of the patch discriminators, at most: spectral norm alone makes it 1 and holds their logits within 0.1 of 0
     projected_slope: float = 48.0
     covariance: float = 4.0  # of the grain
-    moments: float = 3.0  # of whole images' features
+    moments: float = 6.0  # of whole images' features
     kl: float = 0.01
     texture_kl: float = 1e-5
     style_channels: int = 8
@@ -102,9 +103,14 @@ class Features(nn.Module):
                 out.append(h)
         return out
 
-    def describe(self, x: Tensor) -> Tensor:
-        """The whole image in numbers: the means of these features and of the network's last ones, (N, 1472)."""
+    def describe(self, x: Tensor, size: int, generator: torch.Generator) -> Tensor:
+        """The whole image in numbers: the means of these features and of the network's last ones, (N, 1472).
+
+        At `size` px and moved a little: features of one size alone come right while those of others, and other networks', do not.
+        """
         with torch.autocast(x.device.type, enabled=False):  # rounding is not to tell
+            by = torch.randint(-16, 17, (2,), generator=generator).tolist()
+            x = F.interpolate(within(x).roll(by, (2, 3)), size=size, mode="bilinear", align_corners=False, antialias=True)
             stages = self(x.contiguous(memory_format=torch.channels_last))
             return torch.cat([f.mean((2, 3)) for f in (*stages, self.head(self.deep(stages[-1])))], 1)
 
@@ -112,10 +118,10 @@ class Features(nn.Module):
 class Moments(nn.Module):
     """How the means and variances of generated images' descriptions lie apart from photographs'. Santos et al. 2019 (GFMN).
 
-    One image at a time has no mean: those of generated images are moving averages over some fifty.
+    One image at a time has no mean: those of generated images are moving averages over some twenty-five.
     """
 
-    def __init__(self, photographs: Tensor, decay: float = 0.98) -> None:
+    def __init__(self, photographs: Tensor, decay: float = 0.96) -> None:
         super().__init__()
         self.decay = decay
         spread = photographs.std(0)
@@ -134,6 +140,13 @@ class Moments(nn.Module):
         mean, spread = self.first, (self.second - self.variance).clamp(-1, 1)
         loss = 2 * (mean * u + spread * u.square().clamp(max=9)).mean()
         return loss, (mean.square() + spread.square()).mean()
+
+
+@torch.no_grad()
+def photographs_moments(features: Features, plain: Drive, sizes: list[int], seed: int) -> nn.ModuleList:
+    """`Moments` of the photographs and their mirror images at each size."""
+    generator, each = torch.Generator().manual_seed(seed), torch.cat((plain.fundus, plain.fundus.flip(-1))).split(1)
+    return nn.ModuleList(Moments(torch.cat([features.describe(x, size, generator) for x in each])) for size in sizes)
 
 
 class ProjectedDiscriminator(nn.Module):
@@ -389,8 +402,8 @@ def main(config: Config) -> None:
     optimiser = Adam(model.parameters(), config.lr, betas=(0.5, 0.99))
     judges = patch, projected, grains
     judge = Adam([*patch.parameters(), *projected.parameters(), *grains.parameters()], config.judge_lr, betas=(0.5, 0.99))
-    with torch.no_grad():
-        moments = Moments(torch.cat([features.describe(within(x)[None]) for x in torch.cat((plain.fundus, plain.fundus.flip(-1)))]))
+    sizes = [config.size * quarters // 4 for quarters in (2, 3, 4, 5)]
+    moments = photographs_moments(features, plain, sizes, config.seed)
     networks = {"model": model, "ema": ema.model, "patch": patch, "projected": projected, "grains": grains, "moments": moments}
     run.restore(**networks, optimiser=optimiser, judge=judge)
     fixed = torch.randn(6, 1, config.size, config.size, generator=torch.Generator().manual_seed(1)).to(run.device)
@@ -456,7 +469,8 @@ def main(config: Config) -> None:
             loss = loss + config.kl * kl + config.texture_kl * texture_kl
             terms = {"l1": pooled, "edges": edges, "perceptual": perceptual, "matching": matching, "kl": kl, "texture_kl": texture_kl}
         elif dreamt:
-            moments_loss, gap = moments(features.describe(within(fake)))
+            which = int(torch.randint(0, len(sizes), (1,), generator=generator))
+            moments_loss, gap = moments[which](features.describe(fake, sizes[which], generator))
             loss = loss + config.moments * moments_loss
             terms = {"moments": gap}
         elif unfinished:

@@ -9,6 +9,7 @@ from train.pix2pix import (
     LAGS,
     Batch,
     Config,
+    Features,
     Moments,
     contrast_loss,
     covariance_loss,
@@ -18,7 +19,9 @@ from train.pix2pix import (
     in_part,
     middle,
     native_batch,
+    photographs_moments,
     unfinished_losses,
+    unmapped,
     within,
 )
 
@@ -125,6 +128,28 @@ def test_moments_bring_one_image_at_a_time_to_the_photographs_mean_and_spread():
     assert sum(gaps[-100:]) < 0.1 * sum(gaps[50:150])
     torch.testing.assert_close(mean.detach(), centre, atol=0.25, rtol=0.1)
     torch.testing.assert_close(deviation.detach().abs(), spread, atol=0.2, rtol=0.25)
+
+
+def test_photographs_are_near_their_own_moments_at_each_size_and_faded_ones_are_not(tiny_drive):
+    plain, features, sizes = read_drive(tiny_drive, "training", size=128), Features(), [64, 128]
+
+    @torch.no_grad()
+    def gap(images):
+        return [
+            sum(float(moments(features.describe(images[i % 4][None], size, generator(i)))[1]) for i in range(24)) / 24
+            for moments, size in zip(photographs_moments(features, plain, sizes, seed=0), sizes, strict=True)
+        ]
+
+    for own, faded in zip(gap(plain.fundus), gap(0.5 * plain.fundus), strict=True):
+        assert own < 0.5 * faded
+
+
+def test_an_image_without_its_map_keeps_its_colours_and_their_gradient():
+    image = uniform(1, 4, 8, 8).requires_grad_()
+    blank = unmapped(image)
+    assert torch.equal(blank[:, :3], image[:, :3]) and not blank[:, 3:].any()
+    blank.sum().backward()
+    assert image.grad[:, :3].all() and not image.grad[:, 3:].any()
 
 
 def test_the_rim_is_hidden_and_the_eye_is_not():
