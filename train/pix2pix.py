@@ -57,12 +57,13 @@ class Config:
     edges: float = 4.0  # L1 at full resolution, for vessels
     light: float = 8.0  # L1 on images pooled by 16, where the texture is drawn
     contrast: float = 8.0  # L1 of the vessels' mean contrast, where the texture is drawn: no fainter than in the photograph
-    reading: float = 0.4  # of the vessels by the segmenter, where the texture is drawn
+    reading: float = 0.1  # of the vessels by the segmenter, where the texture is drawn
     disc: float = 2.0  # L1 in and around the disc, where the texture is drawn: noise is not to decide its shape; 4 times that if unfinished
     perceptual: float = 1.0
     matching: float = 4.0  # feature matching of the patch discriminator
     patch: float = 1.0
     projected: float = 1.0
+    projected_tree: float = 3.0  # where a sampled tree is painted
     grain: float = 1.0  # adversarial, on the grain alone
     slope: float = 96.0  # of the patch discriminators, at most: spectral norm alone makes it 1 and holds their logits within 0.1 of 0
     projected_slope: float = 48.0
@@ -458,7 +459,7 @@ def main(config: Config) -> None:
         fake_logits, fake_patches = patch(fake_crop)
         adversarial = -fake_logits.mean()
         adversarial_projected = -sum(x.mean() for x in projected(fake_features, fake_view[:, 3:])) / len(fake_features)
-        loss = config.patch * adversarial + config.projected * adversarial_projected
+        loss = config.patch * adversarial + (config.projected_tree if dreamt else config.projected) * adversarial_projected
         if again:
             pooled = F.l1_loss(F.avg_pool2d(fake, 4), F.avg_pool2d(batch.fundus, 4))
             edges = F.l1_loss(fake, batch.fundus)
