@@ -53,9 +53,9 @@ def sample(args: argparse.Namespace) -> int:
     args.out.mkdir(parents=True, exist_ok=True)
     pipe = _pipeline(args)
     seed = secrets.randbelow(SEEDS) if args.seed is None else args.seed
-    made = pipe(seed, prior=args.prior, temperature=args.temperature, style_seed=args.style_seed)
+    made = pipe(seed, prior=args.prior, temperature=args.temperature, eye=args.eye, style_seed=args.style_seed)
     origin = {"seed": seed, "style_seed": "own" if args.style_seed is None else args.style_seed, "weights": fingerprint(pipe)}
-    origin |= {"prior": args.prior, "temperature": args.temperature}
+    origin |= {"prior": args.prior, "temperature": args.temperature, "eye": args.eye}
     for name, image in {"fundus": made.fundus, "vessels": made.annotation, "fov": pipe.fov, "large": made.large}.items():
         write_png(args.out / f"{name}.png", image, **origin)
     print(f"seed {seed}: fundus.png, vessels.png, fov.png and large.png in {args.out}")
@@ -127,7 +127,9 @@ def export(args: argparse.Namespace) -> int:
     """A data set of pairs."""
     from retsynth.export import export as write
 
-    written = write(_pipeline(args), args.out, count=args.count, seed=args.seed, style_seed=args.style_seed, layout=args.layout)
+    written = write(
+        _pipeline(args), args.out, count=args.count, seed=args.seed, eye=args.eye, style_seed=args.style_seed, layout=args.layout
+    )
     print(f"{args.count} pairs in {args.out}, {written} of them written now")
     return 0
 
@@ -265,11 +267,14 @@ def _parser() -> argparse.ArgumentParser:
         return added
 
     style = {"type": _seed, "metavar": "S", "help": "seed of the appearance: colour, light, pigmentation (default: follows --seed)"}
+    either = "side of the optic disc in the image (default: any, the seed decides)"
+    eye = {"choices": ("any", "left", "right"), "default": "any", "help": either}
 
     one = command(sample, "Make one eye from a seed: fundus.png, its annotation vessels.png, fov.png (512 px) and large.png (1024 px).")
     one.add_argument("--seed", type=_seed, metavar="N", help="0 to 4294967295 (default: a random one, which is printed)")
     one.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to write to")
     one.add_argument("--style-seed", **style)
+    one.add_argument("--eye", **eye)
     one.add_argument("--prior", choices=("flow", "gaussian"), default="flow", help="law of the trees: learned, or the paper's N(0, I)")
     one.add_argument("--temperature", type=_temperature, default=1.0, metavar="T", help="spread of the trees, 0 to 2 (default: 1)")
 
@@ -296,6 +301,7 @@ def _parser() -> argparse.ArgumentParser:
     pairs = command(export, "Write a data set of pairs. Run again after an interruption, it goes on where it stopped.")
     pairs.add_argument("--count", type=_count, required=True, metavar="N", help="number of pairs")
     pairs.add_argument("--seed", type=_seed, required=True, metavar="N", help="pair i depends on (seed, i) and the weights alone")
+    pairs.add_argument("--eye", **eye)
     pairs.add_argument("--style-seed", **style | {"help": "one appearance for all (default: each its own)"})
     pairs.add_argument("--layout", choices=("folder",), default="folder", help="images/, vessels/, fov/ with 0000.png … and metadata.csv")
     pairs.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to write to")

@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from retsynth import __version__
 from retsynth.images import COMMENT, write_bytes, write_png
-from retsynth.pipeline import Pipeline
+from retsynth.pipeline import EYES, Pipeline
 
 
 class FolderLayout:
@@ -67,7 +67,7 @@ class FolderLayout:
         write_bytes(self.metadata, table.getvalue().encode())
 
     def foreign(self) -> ValueError:
-        return ValueError(f"{self.folder} holds images of another seed, of other weights or from elsewhere; export to an empty folder")
+        return ValueError(f"{self.folder} holds images of other options, other weights or from elsewhere; export to an empty folder")
 
 
 LAYOUTS = {"folder": FolderLayout}
@@ -79,26 +79,31 @@ def export(
     *,
     count: int,
     seed: int,
+    eye: str = "any",
     style_seed: int | None = None,
     layout: str = "folder",
 ) -> int:
     """Write the pairs 0 to `count` - 1 of the run `seed` to `folder`, with a progress bar; memory does not grow with `count`.
 
-    `style_seed` gives all images one appearance (default: each its own). Pairs that the same seed and weights wrote there before are kept.
-    An interruption leaves whole files only, and metadata.csv lists the pairs that are there. Returns the number of pairs written now.
-    Raises ValueError for an unknown layout, a count below 1, or a folder with other images in it.
+    `eye` puts all discs on the "left" or "right" (default: each on its own side), `style_seed` gives all images one appearance (default:
+    each its own). Pairs that the same call and weights wrote there before are kept. An interruption leaves whole files only, and
+    metadata.csv lists the pairs that are there. Returns the number of pairs written now.
+
+    Raises ValueError for an unknown layout or eye, a count below 1, or a folder with other images in it.
     """
     if layout not in LAYOUTS:
         raise ValueError(f"the layout must be one of {', '.join(LAYOUTS)}, got {layout!r}")
     if count < 1:
         raise ValueError(f"count must be 1 or more, got {count}")
-    origin = {"seed": seed, "style_seed": "own" if style_seed is None else style_seed, "weights": fingerprint(pipe)}
+    if eye not in EYES:
+        raise ValueError(f"eye must be one of {EYES}, got {eye!r}")
+    origin = {"seed": seed, "eye": eye, "style_seed": "own" if style_seed is None else style_seed, "weights": fingerprint(pipe)}
     target = LAYOUTS[layout](Path(folder))
     written = 0
     try:
         for index in tqdm(range(count), desc="pairs", unit="pair", disable=None):
             if not target.holds(index, origin):
-                sample = pipe(seed, first=index, style_seed=style_seed, upscale=False)
+                sample = pipe(seed, first=index, eye=eye, style_seed=style_seed, upscale=False)
                 target.write(index, {"images": sample.fundus, "vessels": sample.annotation, "fov": pipe.fov}, origin)
                 written += 1
     finally:
@@ -108,9 +113,10 @@ def export(
 
 
 def fingerprint(pipe: Pipeline) -> str:
-    """Twelve hexadecimal digits of the SHA-256 over all weights: which model made an image."""
+    """Twelve hexadecimal digits of the SHA-256 over all weights and configs: which model made an image."""
     digest = hashlib.sha256()
     for model in (pipe.vae, pipe.prior, pipe.denoiser, pipe.pix2pix, pipe.edsr):
+        digest.update(repr(model.config).encode())
         for name, tensor in sorted(model.state_dict().items()):
             digest.update(name.encode())
             digest.update(tensor.cpu().contiguous().numpy().tobytes())

@@ -25,6 +25,7 @@ from retsynth.vae import ResidualVAE
 
 SIZE = 512
 TILE = 512  # of the small image, when upscaling large ones
+EYES = ("any", "left", "right")  # where the optic disc lies in the image; the last two by their index in the prior
 
 
 @dataclass(frozen=True)
@@ -86,8 +87,9 @@ class Pipeline:
     ) -> Sample:
         """Images `first` to `first` + `count` - 1 of the run `seed`.
 
-        `temperature` scales the noise of the trees, `eye` puts the disc "left" or "right" in the image, `style_seed` gives all images one
-        appearance (default: each its own), `progress` hears the share done and the stage's name between stages.
+        `temperature` scales the noise of the trees, `eye` puts the disc "left" or "right" in the image (default: either, as often),
+        `style_seed` gives all images one appearance (default: each its own), `progress` hears the share done and the stage's name between
+        stages.
         """
         if count < 1:
             raise ValueError(f"count must be 1 or more, got {count}")
@@ -126,12 +128,11 @@ class Pipeline:
         """
         if prior not in ("flow", "gaussian"):
             raise ValueError(f"prior must be 'flow' or 'gaussian', got {prior!r}")
-        sides = ("any", "left", "right")
-        if eye not in sides:
-            raise ValueError(f"eye must be one of {sides}, got {eye!r}")
+        if eye not in EYES:
+            raise ValueError(f"eye must be one of {EYES}, got {eye!r}")
 
         def decode(z: Tensor) -> Tensor:
-            side = None if eye == "any" else torch.full((1,), sides.index(eye), device=z.device)
+            side = None if eye == "any" else torch.full((1,), EYES.index(eye), device=z.device)
             return self.vae.sample(self.prior.sample(z, side) if prior == "flow" else z)
 
         return self._each(decode, z)

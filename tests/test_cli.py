@@ -81,9 +81,12 @@ def test_sample_writes_four_files_that_say_what_they_are(run, tiny_pipeline, tmp
 
 
 def test_sample_options_reach_the_pipeline(run, tiny_pipeline, tmp_path):
-    run("sample", "--seed", 7, "--out", tmp_path, "--prior", "gaussian", "--temperature", 0.5, "--style-seed", 3)
+    run("sample", "--seed", 7, "--out", tmp_path, "--prior", "gaussian", "--temperature", 0.5, "--style-seed", 3, "--eye", "left")
     made = tiny_pipeline(7, prior="gaussian", temperature=0.5, style_seed=3)
     assert np.array_equal(pixels(tmp_path / "fundus.png"), to_array(made.fundus))
+    for eye in ("left", "right"):
+        run("sample", "--seed", 7, "--out", tmp_path, "--eye", eye)
+        assert np.array_equal(pixels(tmp_path / "fundus.png"), to_array(tiny_pipeline(7, eye=eye).fundus))
 
 
 def test_sample_without_a_seed_prints_the_one_it_took(run, tmp_path):

@@ -1,6 +1,7 @@
 """A data set on disk: whole files, the same bytes whatever happened on the way, and nothing of anyone else's touched."""
 
 import csv
+import dataclasses
 import signal
 import subprocess
 import sys
@@ -9,9 +10,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
+from retsynth.edsr import EDSR
 from retsynth.export import export, fingerprint
 from retsynth.images import COMMENT, to_array
 from retsynth.pipeline import Pipeline
@@ -155,7 +156,9 @@ def test_another_seed_or_style_or_other_weights_do_not_mix(exported, tiny_pipeli
         export(other, exported, count=3, seed=6)
     with pytest.raises(ValueError, match="empty folder"):
         export(other, exported, count=3, seed=5, style_seed=1)
-    other.edsr = torch.nn.Linear(1, 1)
+    with pytest.raises(ValueError, match="empty folder"):
+        export(other, exported, count=3, seed=5, eye="left")
+    other.edsr = EDSR(tiny_pipeline.edsr.config)
     with pytest.raises(ValueError, match="empty folder"):
         export(other, exported, count=3, seed=5)
     assert not other.asked
@@ -175,13 +178,17 @@ def test_another_seed_or_style_or_other_weights_do_not_mix(exported, tiny_pipeli
 
 
 def test_one_style_for_all(tiny_pipeline, tmp_path):
-    export(tiny_pipeline, tmp_path, count=2, seed=5, style_seed=3)
+    export(tiny_pipeline, tmp_path, count=2, seed=5, eye="left", style_seed=3)
+    assert [row["eye"] for row in rows(tmp_path)] == ["left", "left"]
     assert [row["style_seed"] for row in rows(tmp_path)] == ["3", "3"]
-    sample = tiny_pipeline(5, first=1, style_seed=3, upscale=False)
+    sample = tiny_pipeline(5, first=1, eye="left", style_seed=3, upscale=False)
     assert np.array_equal(np.asarray(Image.open(tmp_path / "images/0001.png")), to_array(sample.fundus))
 
 
-@pytest.mark.parametrize(("options", "sentence"), [({"layout": "tape"}, "layout must be one of folder"), ({"count": 0}, "1 or more")])
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [({"layout": "tape"}, "layout must be one of folder"), ({"eye": "third"}, "eye must be one of"), ({"count": 0}, "1 or more")],
+)
 def test_bad_options(tiny_pipeline, tmp_path, options, sentence):
     with pytest.raises(ValueError, match=sentence):
         export(tiny_pipeline, tmp_path / "new", **({"count": 1, "seed": 5} | options))
@@ -198,3 +205,5 @@ def test_fingerprint_knows_every_weight(tiny_weights, tiny_pipeline):
         assert fingerprint(pipe) != before
         tensor[0] = kept
         assert fingerprint(pipe) == before
+    pipe.prior.config = dataclasses.replace(pipe.prior.config, gain=1.1)  # another tree for the same seed
+    assert fingerprint(pipe) != before
