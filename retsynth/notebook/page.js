@@ -21,8 +21,18 @@ window.retsynth = {
     return code.replace(/[&<>]/g, (sign) => ({ "&": "&amp;", "<": "&lt;", ">": "&gt;" })[sign])
       .replace(any, (found, ...groups) => `<span class="${kinds[groups.findIndex((group) => group === found)][0]}">${found}</span>`);
   },
-  press(name) {
-    document.querySelectorAll(`.cell button.${name}`).forEach((button) => button.checkVisibility() && button.click());
+  turn: 0,
+  async press(name) {  // in the cells in view; Run one after another, until the tool bar is used again
+    const turn = ++this.turn, state = (cell) => cell.querySelector("[data-state]").dataset.state;
+    const until = async (met) => { while (!met()) await new Promise((next) => setTimeout(next, 30)); };
+    for (const button of [...document.querySelectorAll(`.cell button.${name}`)].filter((each) => each.checkVisibility())) {
+      button.click();
+      if (name !== "run") continue;
+      const cell = button.closest(".cell"), late = Date.now() + 1000, busy = () => /^(running|stopping)$/.test(state(cell));
+      await until(() => busy() || Date.now() > late || turn !== this.turn);
+      await until(() => !busy() || turn !== this.turn);
+      if (turn !== this.turn) return;
+    }
   },
   async mounted() {  // a tab is built some time after it is chosen
     const asked = new URLSearchParams(location.search).get("tab"), there = asked === "draw" ? "button.plant" : ".cell";
