@@ -7,8 +7,10 @@ own style and texture code and is held to it by pixel and feature losses; the ne
 the photograph's vessels, whose contrast, and the coarse colours and the disc, are to come out; or a part of them, as in a drawing that is
 not finished, held to what the averaged network paints of all; or a tree that the other networks sampled, in a style drawn from the law, as
 the product paints. No photograph of it exists: the discriminators see it without its map, by which alone they would know it, and the means
-and variances of whole images' ImageNet features, at four sizes, are held to the photographs' (Santos et al. 2019). In all three a segmenter
-is to read the vessels off the image. Half of the photographs are shown as they are: warping one blurs its grain.
+and variances of whole images' ImageNet features, at four sizes, and of the disc and its surroundings, enlarged, are held to the
+photographs' (Santos et al. 2019). In all three a segmenter is to read the vessels off the image. In half of the steps the discriminators,
+too, look at the disc: of an image it is a fiftieth, and by it ours were told. Half of the photographs are shown as they are: warping one
+blurs its grain. Training that starts from weights begins with discriminators that know nothing, so they may learn alone for a while.
 """
 
 import os
@@ -74,7 +76,9 @@ class Config:
     style_channels: int = 8
     width: int = 24
     depth: int = 6
+    close: float = 0.5  # share of the steps in which the discriminators look at the optic disc and what lies around it
     start: str = ""  # a weight file to start from
+    warm: int = 0  # steps in which the discriminators alone learn
     seed: int = 0
     log_every: int = 10
     save_every: int = 50
@@ -109,9 +113,16 @@ class Features(nn.Module):
 
         At `size` px and moved a little: features of one size alone come right while those of others, and other networks', do not.
         """
+        by = torch.randint(-16, 17, (2,), generator=generator).tolist()
+        return self.means(F.interpolate(within(x).roll(by, (2, 3)), size=size, mode="bilinear", align_corners=False, antialias=True))
+
+    def describe_disc(self, x: Tensor, disc: Tensor, generator: torch.Generator) -> Tensor:
+        """The same of what lies around the optic disc at `disc` (N, 2), a third of the image's width, enlarged."""
+        near = disc_crop(within(x), disc, x.shape[-1] * 11 // 32, generator, aside=0.15)
+        return self.means(F.interpolate(near, size=x.shape[-1] // 2, mode="bilinear", align_corners=False))
+
+    def means(self, x: Tensor) -> Tensor:
         with torch.autocast(x.device.type, enabled=False):  # rounding is not to tell
-            by = torch.randint(-16, 17, (2,), generator=generator).tolist()
-            x = F.interpolate(within(x).roll(by, (2, 3)), size=size, mode="bilinear", align_corners=False, antialias=True)
             stages = self(x.contiguous(memory_format=torch.channels_last))
             return torch.cat([f.mean((2, 3)) for f in (*stages, self.head(self.deep(stages[-1])))], 1)
 
@@ -144,10 +155,13 @@ class Moments(nn.Module):
 
 
 @torch.no_grad()
-def photographs_moments(features: Features, plain: Drive, sizes: list[int], seed: int) -> nn.ModuleList:
-    """`Moments` of the photographs and their mirror images at each size."""
+def photographs_moments(features: Features, plain: Drive, centres: Tensor, sizes: list[int], seed: int) -> nn.ModuleList:
+    """`Moments` of the photographs and their mirror images at each size, and, last, of their discs at `centres` (M, 2)."""
     generator, each = torch.Generator().manual_seed(seed), torch.cat((plain.fundus, plain.fundus.flip(-1))).split(1)
-    return nn.ModuleList(Moments(torch.cat([features.describe(x, size, generator) for x in each])) for size in sizes)
+    discs = torch.cat((centres, centres * centres.new_tensor([-1, 1]))).split(1)
+    wholes = [Moments(torch.cat([features.describe(x, size, generator) for x in each])) for size in sizes]
+    close = [features.describe_disc(x, disc, generator) for _ in range(2) for x, disc in zip(each, discs, strict=True)]
+    return nn.ModuleList([*wholes, Moments(torch.cat(close))])
 
 
 class ProjectedDiscriminator(nn.Module):
@@ -329,6 +343,16 @@ def views(images: Tensor, crop: int, generator: torch.Generator) -> Tensor:
     return random_crop(images, crop, generator)
 
 
+def disc_crop(images: Tensor, discs: Tensor, crop: int, generator: torch.Generator, aside: float = 0.7) -> Tensor:
+    """A crop of each image (N, C, H, W) with the optic disc, at `discs` (N, 2), in it: (N, C, crop, crop).
+
+    The disc lies up to half of `aside` of the crop from its middle, or further where the image ends.
+    """
+    size, by = images.shape[-1], (torch.rand(2, generator=generator) - 0.5) * aside * crop
+    corners = ((discs.cpu() + 1) * size / 2 + by - crop / 2).round().long().clamp(0, size - crop).tolist()
+    return torch.stack([one[:, top : top + crop, left : left + crop] for one, (left, top) in zip(images, corners, strict=True)])
+
+
 def random_crop(images: Tensor, crop: int, generator: torch.Generator) -> Tensor:
     top, left = torch.randint(0, images.shape[-1] - crop + 1, (2,), generator=generator).tolist()
     return images[..., top : top + crop, left : left + crop]
@@ -404,7 +428,7 @@ def main(config: Config) -> None:
     judges = patch, projected, grains
     judge = Adam([*patch.parameters(), *projected.parameters(), *grains.parameters()], config.judge_lr, betas=(0.5, 0.99))
     sizes = [config.size * quarters // 4 for quarters in (2, 3, 4, 5)]
-    moments = photographs_moments(features, plain, sizes, config.seed)
+    moments = photographs_moments(features, plain, centres, sizes, config.seed)
     networks = {"model": model, "ema": ema.model, "patch": patch, "projected": projected, "grains": grains, "moments": moments}
     run.restore(**networks, optimiser=optimiser, judge=judge)
     fixed = torch.randn(6, 1, config.size, config.size, generator=torch.Generator().manual_seed(1)).to(run.device)
@@ -444,8 +468,16 @@ def main(config: Config) -> None:
 
         # real, fake and map go through the same crops and colours
         stack = torch.cat((torch.cat((batch.fundus, batch.vessels), 1), torch.cat((fake, shown), 1)))
-        real_crop, fake_crop = recolour(random_crop(stack, config.crop, generator), generator).chunk(2)
-        real_view, fake_view = recolour(views(stack, config.crop, generator), generator).chunk(2)
+        own = model.disc_finder.locate(shown) if dreamt else place if unfinished else batch.disc
+        if torch.rand(1, generator=generator) < config.close:
+            discs_of_both = torch.cat((batch.disc, own))
+            crop = disc_crop(stack, discs_of_both, config.crop, generator)
+            view = disc_crop(stack, discs_of_both, config.crop * 5 // 8, generator)
+            view = F.interpolate(view, size=config.crop, mode="bilinear", align_corners=False)
+        else:
+            crop, view = random_crop(stack, config.crop, generator), views(stack, config.crop, generator)
+        real_crop, fake_crop = recolour(crop, generator).chunk(2)
+        real_view, fake_view = recolour(view, generator).chunk(2)
         real_crop, real_view = real_crop.detach(), real_view.detach()
         drawn_crop = fake_crop[:, 3:]
         if dreamt:  # no photograph has these vessels: by the map alone the discriminators would know
@@ -472,8 +504,9 @@ def main(config: Config) -> None:
         elif dreamt:
             which = int(torch.randint(0, len(sizes), (1,), generator=generator))
             moments_loss, gap = moments[which](features.describe(fake, sizes[which], generator))
-            loss = loss + config.moments * moments_loss
-            terms = {"moments": gap}
+            close_loss, close_gap = moments[-1](features.describe_disc(fake, own, generator))
+            loss = loss + config.moments * (moments_loss + close_loss)
+            terms = {"moments": gap, "moments_disc": close_gap}
         elif unfinished:
             pooled, edges = unfinished_losses(fake, finished, (every - part).abs())
             disc = disc_loss(fake, finished, place)
@@ -499,8 +532,9 @@ def main(config: Config) -> None:
             covariance = covariance_loss(grain_covariance(fake, ground), grain_covariance(batch.fundus, ground))
             loss = loss + config.covariance * covariance
             terms["covariance"] = covariance
-        run.update(optimiser, loss)
-        ema.update(model, step)
+        if step >= config.warm:
+            run.update(optimiser, loss)
+            ema.update(model, step)
 
         if not unfinished:  # no photograph has so few vessels: discriminators that saw this would ask for more than were drawn
             for one in judges:

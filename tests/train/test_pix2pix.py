@@ -3,7 +3,7 @@ import torch.nn.functional as F
 
 from retsynth.pix2pix import DiscFinder, disc_map
 from tests.networks import noise, uniform
-from train.data import read_drive
+from train.data import disc_centres, read_drive
 from train.drawing import courses
 from train.pix2pix import (
     LAGS,
@@ -13,6 +13,7 @@ from train.pix2pix import (
     Moments,
     contrast_loss,
     covariance_loss,
+    disc_crop,
     disc_loss,
     finding_loss,
     grain_covariance,
@@ -132,16 +133,44 @@ def test_moments_bring_one_image_at_a_time_to_the_photographs_mean_and_spread():
 
 def test_photographs_are_near_their_own_moments_at_each_size_and_faded_ones_are_not(tiny_drive):
     plain, features, sizes = read_drive(tiny_drive, "training", size=128), Features(), [64, 128]
+    centres = disc_centres(plain)
 
     @torch.no_grad()
     def gap(images):
-        return [
-            sum(float(moments(features.describe(images[i % 4][None], size, generator(i)))[1]) for i in range(24)) / 24
-            for moments, size in zip(photographs_moments(features, plain, sizes, seed=0), sizes, strict=True)
+        *wholes, close = photographs_moments(features, plain, centres, sizes, seed=0)
+        each = [(i % 4, generator(i)) for i in range(24)]
+        gaps = [
+            [moments(features.describe(images[i][None], size, g))[1] for i, g in each] for moments, size in zip(wholes, sizes, strict=True)
         ]
+        gaps.append([close(features.describe_disc(images[i][None], centres[i][None], g))[1] for i, g in each])
+        return [sum(map(float, one)) / len(one) for one in gaps]
 
     for own, faded in zip(gap(plain.fundus), gap(0.5 * plain.fundus), strict=True):
         assert own < 0.5 * faded
+
+
+def test_a_disc_without_its_bright_middle_is_far_from_the_photographs_discs(tiny_drive):
+    plain, features = read_drive(tiny_drive, "training", size=128), Features()
+    centres = disc_centres(plain)
+    dull = plain.fundus * (1 - 0.5 * disc_map(centres, 128, 128))
+
+    @torch.no_grad()
+    def gap(images):
+        *_, close = photographs_moments(features, plain, centres, [128], seed=0)
+        return sum(float(close(features.describe_disc(images[i % 4][None], centres[i % 4][None], generator(i)))[1]) for i in range(24)) / 24
+
+    assert gap(plain.fundus) < 0.5 * gap(dull)
+
+
+def test_a_crop_around_the_disc_holds_it_wherever_it_lies():
+    discs = torch.tensor([[0.7, -0.1], [-0.95, 0.9], [0.0, 0.0]])
+    images = (disc_map(discs, 128, 128) > 0.95).float()
+    for seed in range(20):
+        crops = disc_crop(images, discs, 48, generator(seed))
+        assert crops.shape == (3, 1, 48, 48)
+        assert torch.equal(crops.sum((1, 2, 3)), images.sum((1, 2, 3)))
+    at = {tuple(disc_crop(images, discs, 48, generator(seed))[2, 0].nonzero().float().mean(0).tolist()) for seed in range(20)}
+    assert len(at) > 10  # and not always in the crop's middle
 
 
 def test_an_image_without_its_map_keeps_its_colours_and_their_gradient():

@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file
 
 from tests.train import tiny
-from train import vae
+from train import pix2pix, vae
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
@@ -76,3 +76,17 @@ def test_with_noise_in_the_latent_the_decoder_alone_learns(unbroken, tiny_drive,
     before, after = load_file(start), weights(tmp_path, "vae")
     changed = {name.split(".")[0] for name in before if not torch.equal(before[name], after[name])}
     assert changed == {"decoder"}
+
+
+def test_while_the_discriminators_learn_alone_the_translation_stays_as_it_was(unbroken, tiny_drive, tmp_path):
+    start = unbroken / "pix2pix.safetensors"
+    flags = tiny.options("pix2pix", tiny_drive, tmp_path, models=unbroken) | {"start": str(start), "warm": 3, "steps": 4}
+    state = tmp_path / "pix2pix.run" / "state.safetensors"
+    pix2pix.main(pix2pix.Config(**flags | {"steps": 3}))
+    warm, law = load_file(state), {"style_mean", "style_factor", "style_controls"}
+    before, after = load_file(start), {name.removeprefix("model/"): x for name, x in warm.items() if name.startswith("model/")}
+    assert {name for name in before if not torch.equal(before[name], after[name])} <= law
+    pix2pix.main(pix2pix.Config(**flags))
+    after = load_file(state)
+    assert warm["judge/0/step"] == 3 and not any(name.startswith("optimiser/") for name in warm)
+    assert not torch.equal(after["model/to_rgb.weight"], before["to_rgb.weight"])
