@@ -132,6 +132,8 @@ def _realism(ours: Tensor, test: Tensor, training: Tensor) -> dict:
         "two-sample accuracy, real against real": two_sample_accuracy(other, real),
         "kid": float(poly_mmd(sets[0], real)),  # Binkowski et al. 2018
         "kid, real against real": float(poly_mmd(other, real)),
+        "variance of features over photographs'": variance_ratio(made, real),
+        "variance of features over photographs', real against real": variance_ratio(other, real),
         "sets": {  # so few tell little: as many again, and again
             "count": len(sets),
             "two-sample accuracy": _mean(told),
@@ -149,6 +151,11 @@ def two_sample_accuracy(a: Tensor, b: Tensor) -> float:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return float(cross_val_score(classifier, x, y, cv=LeaveOneOut()).mean())
+
+
+def variance_ratio(a: Tensor, b: Tensor) -> float:
+    """Total variance of features `a` (N, D) over that of `b` (M, D). Below 1: the images of `a` are more alike than those of `b`."""
+    return float(a.var(0).sum() / b.var(0).sum())
 
 
 # --- segmentation ------------------------------------------------------------------------------------------------------------------------

@@ -3,7 +3,7 @@
 import torch
 
 from train.data import Drive
-from train.judge import segment_scores, train_segmenter, two_sample_accuracy
+from train.judge import segment_scores, train_segmenter, two_sample_accuracy, variance_ratio
 
 
 def test_two_sample_accuracy_of_different_and_equal_laws():
@@ -11,6 +11,15 @@ def test_two_sample_accuracy_of_different_and_equal_laws():
     a, b, c = (torch.randn(20, 16, generator=generator) for _ in range(3))
     assert two_sample_accuracy(a + 3, b) == 1
     assert two_sample_accuracy(a, c) < 0.75
+
+
+def test_images_that_are_more_alike_have_less_variance_in_all_directions_together():
+    generator = torch.Generator().manual_seed(1)
+    a, b = (torch.randn(2000, 3, generator=generator) * torch.tensor([3.0, 1.0, 0.1]) for _ in range(2))
+    assert abs(variance_ratio(a + 5, b) - 1) < 0.1  # wherever they lie
+    assert abs(variance_ratio(0.5 * a, b) - 0.25) < 0.03
+    turned = b @ torch.linalg.qr(torch.randn(3, 3, generator=generator))[0]
+    assert abs(variance_ratio(turned, b) - 1) < 1e-5
 
 
 def test_a_segmenter_learns_to_see_vessels_and_an_untrained_one_does_not(vessel_tree):
