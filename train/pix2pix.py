@@ -488,7 +488,7 @@ def main(config: Config) -> None:
             real_crop, fake_crop, real_view, fake_view = (unmapped(x) for x in (real_crop, fake_crop, real_view, fake_view))
         for one in judges:
             one.requires_grad_(False)
-        index = int(torch.randint(0, len(extractors), (1,), generator=generator))  # the networks take turns
+        index = step // 16 % len(extractors)  # the networks take turns, the same one in all processes
         features, heads = extractors[index], projected[index]
         with torch.no_grad():
             real_features = features(real_view[:, :3])
