@@ -241,12 +241,15 @@ class Pix2Pix(nn.Module):
 
 
 def set_contrast(fundus: Tensor, fov: Tensor, amount: Tensor) -> Tensor:
-    """Photographs (N, 3, H, W) in [0, 1] with e**`amount` (N,) of their contrast about the mean colour in the field of view (N, 1, H, W).
+    """Photographs (N, 3, H, W) in [0, 1] with e**`amount` (N,) of their contrast about the mean brightness in the field of view
+    (N, 1, H, W). Less of it is what haze does, a cataract's for one.
 
-    Less of it is what haze does, a cataract's for one.
+    Each pixel keeps its hue: channel by channel, a pigmented eye's dark rim, where red is hardly above green, would turn green.
     """
-    mean = ((fundus * fov).sum((2, 3)) / fov.sum((2, 3)).clamp(min=1))[:, :, None, None]
-    return torch.lerp(mean, fundus, amount.exp()[:, None, None, None]).clamp(0, 1) * fov
+    brightness = fundus[:, :2].mean(1, keepdim=True)  # as in `appearance`
+    mean = ((brightness * fov).sum((2, 3)) / fov.sum((2, 3)).clamp(min=1))[:, :, None, None]
+    further = (brightness - mean) / brightness.clamp(min=0.1)  # 0.1: in the last pixels of the rim hue is chance
+    return (fundus * (1 + amount.expm1()[:, None, None, None] * further)).clamp(0, 1) * fov
 
 
 def appearance(fundus: Tensor, fov: Tensor) -> Tensor:

@@ -111,12 +111,23 @@ def test_appearance_measures_what_its_names_say():
 @pytest.mark.parametrize("amount", [-0.7, 0.4])
 def test_contrast_changes_by_its_amount_and_nothing_else_does(amount):
     fov = field_of_view(64)[None]
-    fundus = (0.4 + 0.2 * uniform(1, 3, 64, 64)) * fov
+    fundus = torch.tensor([1.4, 0.8, 0.5])[:, None, None] * (0.4 + 0.2 * uniform(1, 1, 64, 64)) * fov
     after = set_contrast(fundus, fov, torch.tensor([amount]))
     expected = appearance(fundus, fov) + torch.tensor([0.0, 0.0, amount])
     torch.testing.assert_close(appearance(after, fov), expected, atol=1e-4, rtol=0)
     assert (after * (1 - fov) == 0).all()
     assert torch.equal(set_contrast(fundus, torch.zeros_like(fov), torch.tensor([amount])), torch.zeros_like(fundus))
+
+
+@pytest.mark.parametrize("amount", [-0.7, 0.4])
+def test_contrast_keeps_the_hue_of_every_pixel(amount):
+    fov = torch.ones(1, 1, 64, 64)
+    fundus = 0.2 + 0.3 * uniform(1, 3, 64, 64)
+    after = set_contrast(fundus, fov, torch.tensor([amount]))
+    torch.testing.assert_close(after[:, 0] * fundus[:, 1], after[:, 1] * fundus[:, 0])
+    torch.testing.assert_close(after[:, 2] * fundus[:, 1], after[:, 1] * fundus[:, 2])
+    dark = 0.05 * fundus
+    assert torch.equal(set_contrast(dark, fov, torch.zeros(1)), dark)
 
 
 def test_every_parameter_receives_a_gradient(inputs):
