@@ -147,9 +147,9 @@ class Pipeline:
         return torch.stack([connect(single) for single in clean * self.fov]) * self.fov
 
     def style(self, seed: int, index: int = 0) -> Tensor:
-        """A style (1, style_channels + 1): a code from the law of the training photographs' styles, then its contrast, 0."""
-        z = _normal((1, self.pix2pix.config.style_channels), seed, index, stream=1)
-        return F.pad(self.pix2pix.draw_style(z.to(self.device)), (0, 1)).cpu()
+        """A style (1, style_channels + 1): a code and, last, an amount for `set_contrast`, both as the training photographs vary."""
+        z = _normal((1, self.pix2pix.config.style_channels + 1), seed, index, stream=1)
+        return self.pix2pix.draw_style(z.to(self.device)).cpu()
 
     def adjust(self, style: Tensor, **controls: float) -> Tensor:
         """Change a style (N, style_channels + 1) by CONTROLS, in standard deviations of the training photographs."""

@@ -236,8 +236,10 @@ class Pix2Pix(nn.Module):
         return self.style_encoder(fundus * fov, fov)[0]
 
     def draw_style(self, z: Tensor) -> Tensor:
-        """z (N, S) ~ N(0, I) -> styles that follow the law of the training images'; its tails are cut at two standard deviations."""
-        return self.style_mean + z.clamp(-2, 2) @ self.style_factor.T
+        """z (N, S + 1) ~ N(0, I) -> styles that follow the law of the training images', and, last, amounts for `set_contrast` that vary as
+        the contrast of those images does. Tails are cut at two standard deviations."""
+        z = z.clamp(-2, 2)
+        return torch.cat((self.style_mean + z[:, :-1] @ self.style_factor.T, z[:, -1:] * self.style_controls[-1, -1]), 1)
 
 
 def set_contrast(fundus: Tensor, fov: Tensor, amount: Tensor) -> Tensor:

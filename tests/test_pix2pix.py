@@ -85,13 +85,15 @@ def test_a_style_ignores_what_lies_outside_the_field_of_view(model, inputs):
 def test_drawn_styles_follow_the_law(model):
     model.style_mean.copy_(torch.tensor([5.0, -1.0, 0.0]))
     model.style_factor.copy_(torch.tensor([[1.0, 0.0, 0.0], [0.8, 0.6, 0.0], [0.0, 0.0, 2.0]]))
-    assert torch.equal(model.draw_style(torch.zeros(1, 3))[0], model.style_mean)
-    styles = model.draw_style(noise(20_000, 3))
+    model.style_controls[-1, -1] = 0.5
+    mean = torch.tensor([5.0, -1.0, 0.0, 0.0])
+    assert torch.equal(model.draw_style(torch.zeros(1, 4))[0], mean)
+    styles = model.draw_style(noise(20_000, 4))
     variance = 0.9205  # of N(0, 1) clamped to [-2, 2]
-    covariance = torch.tensor([[1.0, 0.8, 0.0], [0.8, 1.0, 0.0], [0.0, 0.0, 4.0]])
-    torch.testing.assert_close(styles.mean(0), model.style_mean, atol=0.05, rtol=0)
+    covariance = torch.tensor([[1.0, 0.8, 0.0, 0.0], [0.8, 1.0, 0.0, 0.0], [0.0, 0.0, 4.0, 0.0], [0.0, 0.0, 0.0, 0.25]])
+    torch.testing.assert_close(styles.mean(0), mean, atol=0.05, rtol=0)
     torch.testing.assert_close(torch.cov(styles.T) / variance, covariance, atol=0.1, rtol=0)
-    assert torch.equal(model.draw_style(torch.full((1, 3), 50.0)), model.draw_style(torch.full((1, 3), 2.0)))
+    assert torch.equal(model.draw_style(torch.full((1, 4), 50.0)), model.draw_style(torch.full((1, 4), 2.0)))
 
 
 def test_appearance_measures_what_its_names_say():

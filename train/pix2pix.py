@@ -6,12 +6,13 @@ enlarged, since in a photograph it is a hundredth of the range and a discriminat
 (BicycleGAN, Zhu et al. 2017): one paints a photograph again from its own style and texture code and is held to it by pixel and feature
 losses; the next draws the texture from N(0, I). There, in turn, it paints the photograph's vessels, whose contrast, and the coarse colours
 and the disc, are to come out; or a part of them, as in a drawing that is not finished, held to what the averaged network paints of all; or
-a tree that the other networks sampled, in a style drawn from the law, as the product paints. No photograph of it exists: the discriminators
-see it without its map, by which alone they would know it, and the means and variances of whole images' ImageNet features, at four sizes,
-and of the disc and its surroundings, enlarged, are held to the photographs' (Santos et al. 2019). In all three a segmenter is to read the
-vessels off the image. In half of the steps the discriminators, too, look at the disc: of an image it is a fiftieth, and by it ours were
-told. Half of the photographs are shown as they are: warping one blurs its grain. Training that starts from weights begins with
-discriminators that know nothing, so they may learn alone for a while.
+a tree that the other networks sampled. No photograph of it exists: the discriminators see it without its map, by which alone they would
+know it, and the means and variances of whole images' ImageNet features, at four sizes, and of the disc and its surroundings, enlarged, are
+held to the photographs' (Santos et al. 2019). Its style is drawn from the law, as the product does, or it is a photograph's, whose looks it
+is to have then: under the photograph's own map the network knows them by the map, and the style learns little of them. In all three a
+segmenter is to read the vessels off the image. In half of the steps the discriminators, too, look at the disc: of an image it is a
+fiftieth, and by it ours were told. Five of eight photographs are shown as they are: warping one blurs its grain. Training that starts from
+weights begins with discriminators that know nothing, so they may learn alone for a while.
 """
 
 import os
@@ -32,7 +33,7 @@ from tqdm import trange
 from retsynth import checkpoint
 from retsynth.connect import connect
 from retsynth.denoiser import Denoiser
-from retsynth.pix2pix import Pix2Pix, Pix2PixConfig, appearance, disc_map
+from retsynth.pix2pix import Pix2Pix, Pix2PixConfig, appearance, disc_map, set_contrast
 from retsynth.prior import FlowPrior
 from retsynth.vae import ResidualVAE, kl_divergence
 from train.data import SIZE, Drive, disc_centres, field_of_view, moved, random_grid, read_drive, warp, whole
@@ -73,6 +74,7 @@ class Config:
     projected_slope: float = 48.0
     covariance: float = 4.0  # of the grain
     moments: float = 6.0  # of whole images' features
+    looks: float = 6.0  # of a photograph whose style a sampled tree is painted in
     kl: float = 0.01
     texture_kl: float = 1e-5
     style_channels: int = 8
@@ -315,6 +317,47 @@ def disc_loss(fake: Tensor, fundus: Tensor, disc: Tensor) -> Tensor:
     return (near * (F.avg_pool2d(fake, 2) - F.avg_pool2d(fundus, 2)).abs()).sum() / near.sum() / 3
 
 
+class Looks(nn.Module):
+    """What of a photograph its style is to carry to any other map: how its colours are spread, how strong the structure of its ground is at
+    each size from 2 to 32 px, and its vessels' contrast; nowhere is a place asked for. Histograms and bands tell textures (Heeger & Bergen
+    1995). Differences are in standard deviations over the photographs `fundus` (M, 3, H, W) with `vessels` (M, 1, H, W).
+    """
+
+    def __init__(self, fundus: Tensor, vessels: Tensor, bins: int = 16) -> None:
+        super().__init__()
+        self.bins = bins
+        groups = zip(*(self.measure(f[None], v[None]) for f, v in zip(fundus, vessels, strict=True)), strict=True)
+        spreads = [torch.cat(group).std(0) for group in groups]
+        for name, spread in zip(("colours", "structure", "contrast"), spreads, strict=True):
+            self.register_buffer(name, spread.clamp(min=0.3 * float(spread.mean())))
+
+    def measure(self, fundus: Tensor, vessels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Photographs (N, 3, H, W) and their vessels (N, 1, H, W): colours (N, 3, bins), structure (N, 3, 4), contrast (N, 3)."""
+        inside = within(torch.ones_like(vessels))
+        x, weights = F.avg_pool2d(fundus, 2), F.avg_pool2d(inside * (1 - F.max_pool2d(vessels, 9, 1, 4)), 2)
+        place = F.avg_pool2d(inside[:1], 4)[0, 0] == 1
+        ordered = F.avg_pool2d(x, 2)[:, :, place].sort(-1).values
+        colours = torch.stack([part.mean(-1) for part in ordered.tensor_split(self.bins, -1)], -1)
+        structure = []
+        for _ in range(4):
+            half = F.avg_pool2d(x, 2)
+            band = x - F.interpolate(half, scale_factor=2, mode="bilinear", align_corners=False)
+            energy = (band.square() * weights).sum((2, 3)) / weights.sum((2, 3)).clamp(min=1)
+            structure.append(0.5 * (energy + 1e-7).log())
+            x, weights = half, F.avg_pool2d(weights, 2)
+        seen = vessels * inside
+        local = F.avg_pool2d(fundus, 25, 1, 12, count_include_pad=False) - fundus
+        contrast = (local * seen).sum((2, 3)) / seen.sum((2, 3)).clamp(min=1)
+        return colours, torch.stack(structure, -1), contrast
+
+    def forward(self, fake: Tensor, shown: Tensor, fundus: Tensor, vessels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """How paintings of the maps `shown` differ from photographs with `vessels`: mean differences of colours, structure, contrast."""
+        ours, theirs = self.measure(fake, shown), self.measure(fundus, vessels)
+        spreads = self.colours, self.structure, self.contrast
+        return tuple(((a - b) / spread).abs().mean() for a, b, spread in zip(ours, theirs, spreads, strict=True))
+
+
+SPREAD = 1.35  # what a style does under a new tree is less than what it does under the map it was learned with
 LAGS = [(0, 0), (0, 1), (0, 2), (0, 3), (1, -2), (1, -1), (1, 0), (1, 1), (1, 2), (2, -1), (2, 0), (2, 1), (3, 0)]  # (down, across) in px
 
 
@@ -377,10 +420,11 @@ def recolour(images: Tensor, generator: torch.Generator) -> Tensor:
 
 @torch.no_grad()
 def fit_style_law(model: Pix2Pix, drive: Drive, controls: bool = True) -> None:
-    """Set the law of styles from the training images: their mean, and their covariance shrunk by a tenth toward its diagonal.
+    """Set the law of styles from the training images: their mean, their covariance shrunk by a tenth toward its diagonal, all deviations
+    SPREAD times as large, and the spread of their contrast.
 
     And the `controls`: the likeliest change of style under that law that moves brightness or pigmentation in the generated image by one
-    standard deviation of the training images and leaves the other where it is; and the spread of the training images' contrast.
+    standard deviation of the training images and leaves the other where it is.
     """
     with torch.autocast(drive.fov.device.type, enabled=False):  # sums of few numbers, to be exact
         fov = (drive.fov > 0.5).float()
@@ -388,11 +432,11 @@ def fit_style_law(model: Pix2Pix, drive: Drive, controls: bool = True) -> None:
         covariance = torch.cov(styles.T)
         shrunk = 0.9 * covariance + 0.1 * torch.diag(covariance.diag())
         model.style_mean.copy_(styles.mean(0))
-        model.style_factor.copy_(torch.linalg.cholesky(shrunk + 1e-6 * torch.eye(len(shrunk), device=shrunk.device)))
-
+        model.style_factor.copy_(SPREAD * torch.linalg.cholesky(shrunk + 1e-6 * torch.eye(len(shrunk), device=shrunk.device)))
+        *spread, contrast = appearance(drive.fundus, fov).std(0)
+        model.style_controls[-1, -1] = contrast
         if not controls:
             return
-        *spread, contrast = appearance(drive.fundus, fov).std(0)
         spread = torch.stack(spread)
         noise = torch.zeros_like(drive.fov[:1])
         with torch.enable_grad():
@@ -405,9 +449,7 @@ def fit_style_law(model: Pix2Pix, drive: Drive, controls: bool = True) -> None:
         # the mean of the styles' Gaussian given that their effect is one unit, to within a tenth
         gain = jacobian @ shrunk @ jacobian.T
         ridge = 0.1 * torch.eye(len(gain), device=gain.device)
-        model.style_controls.zero_()
         model.style_controls[:-1, :-1] = torch.linalg.solve(gain + ridge, jacobian @ shrunk)
-        model.style_controls[-1, -1] = contrast
 
 
 def main(config: Config) -> None:
@@ -433,17 +475,19 @@ def main(config: Config) -> None:
     judge = Adam([*patch.parameters(), *projected.parameters(), *grains.parameters()], config.judge_lr, betas=(0.5, 0.99))
     sizes = [config.size * quarters // 4 for quarters in (2, 3, 4, 5)]
     moments = nn.ModuleList(photographs_moments(one, plain, centres, sizes, config.seed) for one in extractors)
+    looks = Looks(plain.fundus, (plain.vessels > 0.5).float() * (plain.fov > 0.5)).to(run.device)
     networks = {"model": model, "ema": ema.model, "patch": patch, "projected": projected, "grains": grains, "moments": moments}
     run.restore(**networks, optimiser=optimiser, judge=judge)
     fixed = torch.randn(6, 1, config.size, config.size, generator=torch.Generator().manual_seed(1)).to(run.device)
-    codes = torch.randn(6, config.style_channels, generator=torch.Generator().manual_seed(2)).to(run.device)
+    codes = torch.randn(3, config.style_channels + 1, generator=torch.Generator().manual_seed(2)).to(run.device)
 
     for step, generator in run.steps():
-        native = step // 2 % 2 == 0
+        turn = step % 8
+        native = turn not in (3, 6, 7)
         pick, photographs, spots = (native_batch, plain, plain_discs) if native else (random_batch, drive, discs)
         batch = pick(photographs, spots, paths, config, generator)
-        again = step % 2 == 0  # paint the photograph itself
-        dreamt = native and not again  # a sampled tree; else another photograph of the same vessels
+        again = turn in (0, 4, 6)  # paint the photograph itself
+        dreamt = turn in (1, 2, 5)  # a sampled tree; else another photograph of the same vessels
         unfinished = step % 16 in (3, 7, 15)  # or of a part of them, as in a drawing
         if step % 100 == 0:
             fit_style_law(model, plain, controls=False)
@@ -459,8 +503,10 @@ def main(config: Config) -> None:
         elif dreamt:
             chosen = torch.randint(0, len(trees), (config.batch,), generator=generator)
             shown, fov = trees[chosen].float().to(run.device), field_of_view(config.size).to(run.device).expand_as(batch.fov)
-            style = model.draw_style(torch.randn(mu.shape, generator=generator).to(run.device))
-            fake = model(shown, fov, style, noise)
+            borrowed = turn != 5  # the photograph's style; else one from the law, as the product draws it
+            law = model.draw_style(torch.randn(len(mu), mu.shape[1] + 1, generator=generator).to(run.device))
+            fake = model(shown, fov, mu if borrowed else law[:, :-1], noise)
+            fake = fake if borrowed else set_contrast(fake, fov, law[:, -1])
         elif unfinished:
             shown = part
             with torch.no_grad():
@@ -515,6 +561,10 @@ def main(config: Config) -> None:
                 close_loss, close_gap = known[-1](extractor.describe_disc(fake, own, generator))
                 loss = loss + config.moments * (moments_loss + close_loss)
                 terms |= {f"moments {name}": gap, f"moments {name} disc": close_gap}
+            if borrowed:
+                apart = looks(fake, shown, batch.fundus, batch.vessels)
+                loss = loss + config.looks * sum(apart)
+                terms |= dict(zip(("colours", "structure", "vessels"), apart, strict=True))
         elif unfinished:
             pooled, edges = unfinished_losses(fake, finished, (every - part).abs())
             disc = disc_loss(fake, finished, place)
@@ -568,7 +618,7 @@ def main(config: Config) -> None:
                 own = ema.model.encode_style(photos, fovs[:3])
                 texture = ema.model.texture_encoder(photos, maps[:3], fovs[:3])[0]
                 again = ema.model(maps[:3], fovs[:3], own, fixed[:3], texture)
-                each = zip(maps, fovs, torch.cat((own, ema.model.draw_style(codes)[3:])), fixed, strict=True)
+                each = zip(maps, fovs, torch.cat((own, ema.model.draw_style(codes)[:, :-1])), fixed, strict=True)
                 images = [ema.model(v[None], f[None], s[None], n[None]) for v, f, s, n in each]
             run.grid(torch.cat((photos, again, *images)).cpu(), columns=3)
             checkpoint.save(ema.model, config.out, **run.notes())

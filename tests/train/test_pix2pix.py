@@ -2,15 +2,17 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from retsynth.pix2pix import DiscFinder, disc_map
+from retsynth.pix2pix import DiscFinder, Pix2Pix, Pix2PixConfig, appearance, disc_map
 from tests.networks import noise, uniform
-from train.data import disc_centres, read_drive
+from train.data import Drive, disc_centres, read_drive
 from train.drawing import courses
 from train.pix2pix import (
     LAGS,
+    SPREAD,
     Batch,
     Config,
     Features,
+    Looks,
     Moments,
     ProjectedDiscriminator,
     contrast_loss,
@@ -18,6 +20,7 @@ from train.pix2pix import (
     disc_crop,
     disc_loss,
     finding_loss,
+    fit_style_law,
     grain_covariance,
     in_part,
     middle,
@@ -61,6 +64,28 @@ def test_covariance_loss_sees_the_strength_and_the_spectrum_of_the_grain_but_not
     assert loss(torch.nn.functional.avg_pool2d(photograph(2, strength=0.03), 3, 1, 1)) > 5 * other  # as strong, and coarser
     blot = 0.3 * torch.nn.functional.max_pool2d(1 - ground, 1) * (1 - torch.nn.functional.max_pool2d(ground, 7, 1, 3))
     assert abs(loss(photograph(2) + blot) - other) < 0.5 * other  # more than 3 px from the ground: nothing of it is seen
+
+
+def test_looks_are_a_photographs_whatever_its_vessels_and_each_is_told_by_its_own_measure(tiny_drive):
+    drive = read_drive(tiny_drive, "training", size=256)
+    vessels, fov = (drive.vessels > 0.5).float() * (drive.fov > 0.5), (drive.fov > 0.5).float()
+
+    def photograph(vessels, seed=0, depth=0.1, ground=0.02, colour=(0.6, 0.3, 0.1)):
+        coarse = F.interpolate(noise(1, 1, 32, 32, seed=seed), size=256, mode="bilinear")
+        return (torch.tensor(colour)[:, None, None] * (1 + ground / 0.1 * coarse) - depth * vessels) * fov[:1]
+
+    grounds, depths, reds = (0.01, 0.02, 0.03), (0.05, 0.1, 0.15), (0.5, 0.6, 0.7)
+    several = [photograph(vessels[:1], i, d, g, (r, 0.3, 0.1)) for i, (d, g, r) in enumerate(zip(depths, grounds, reds, strict=True))]
+    looks = Looks(torch.cat(several), vessels[:1].expand(3, -1, -1, -1))
+
+    def apart(**changed):
+        other = photograph(vessels[1:2], seed=5, **changed)  # another map, another course of the ground
+        return torch.stack(looks(other, vessels[1:2], photograph(vessels[:1]), vessels[:1])).tolist()
+
+    assert max(apart()) < 0.5
+    assert apart(colour=(0.7, 0.4, 0.15))[0] > 3 * apart()[0]
+    assert apart(ground=0.04)[1] > 3 * apart()[1]
+    assert apart(depth=0.2)[2] > 3 * apart()[2]
 
 
 def test_contrast_loss_sees_vessels_fade_and_nothing_else():
@@ -256,3 +281,16 @@ def test_disc_loss_weighs_what_lies_in_and_around_the_disc():
     assert disc_loss(plain, plain, disc) == 0
     assert disc_loss(near, plain, disc) > 0.03 > 1e-4 > disc_loss(away, plain, disc)
     torch.testing.assert_close(disc_loss(plain + 0.1, plain, disc), torch.tensor(0.1))  # a mean, whatever the disc's size
+
+
+def test_the_law_of_styles_is_that_of_the_photographs_their_deviations_spread():
+    torch.manual_seed(0)
+    model = Pix2Pix(Pix2PixConfig(style_channels=2, width=8, depth=5, fine=4))
+    fov = torch.ones(12, 1, 64, 64)
+    fundus = (0.5 + 0.3 * noise(12, 3, 1, 1) + 0.1 * noise(12, 1, 1, 1) * noise(12, 3, 64, 64, seed=1)).clamp(0.05, 0.95)
+    fit_style_law(model, Drive([], fundus, fundus[:, :1], fov), controls=False)
+    styles = model.encode_style(fundus, fov)
+    torch.testing.assert_close(model.style_mean, styles.mean(0))
+    covariance = torch.cov(styles.T) * torch.tensor([[1, 0.9], [0.9, 1]])
+    torch.testing.assert_close(model.style_factor @ model.style_factor.T, SPREAD**2 * covariance, atol=1e-5, rtol=1e-3)
+    assert model.style_controls[-1, -1] == appearance(fundus, fov)[:, -1].std(0)
