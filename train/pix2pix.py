@@ -357,7 +357,6 @@ class Looks(nn.Module):
         return tuple(((a - b) / spread).abs().mean() for a, b, spread in zip(ours, theirs, spreads, strict=True))
 
 
-SPREAD = 1.35  # what a style does under a new tree is less than what it does under the map it was learned with
 LAGS = [(0, 0), (0, 1), (0, 2), (0, 3), (1, -2), (1, -1), (1, 0), (1, 1), (1, 2), (2, -1), (2, 0), (2, 1), (3, 0)]  # (down, across) in px
 
 
@@ -416,6 +415,9 @@ def recolour(images: Tensor, generator: torch.Generator) -> Tensor:
     colour = (images[:, :3] * (0.8 + 0.4 * gain) + 0.1 * (lift - 0.5)).clamp(0, 1)
     images = torch.cat((colour, images[:, 3:]), 1)
     return images.flip(-1) if torch.rand(1, generator=generator) < 0.5 else images
+
+
+SPREAD = 1.35  # what a style does under a new tree is less than what it does under the map it was learned with
 
 
 @torch.no_grad()
