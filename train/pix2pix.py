@@ -562,7 +562,7 @@ def main(config: Config) -> None:
 
     ahead = Subset(examples, range(run.step, config.steps))
     loader = DataLoader(ahead, batch_size=None, num_workers=config.workers, pin_memory=run.device.type == "cuda")
-    for (step, generator), example in zip(run.steps(), loader, strict=False):
+    for (step, generator), example in zip(run.steps(), loader, strict=True):
         native, again, dreamt, unfinished, borrowed = turn_of(step)
         batch, shown, seen, every, part, scribble, place, noise = example.cast(run.device).cast(torch.float32)
         if step % 100 == 0:
