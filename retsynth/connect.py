@@ -16,7 +16,7 @@ from retsynth.metrics import EIGHT
 
 VESSEL = 0.73  # from where on the clean map is vessel
 FAINT = 0.5  # from where on it is a vessel too thin to be sure of: its centre line alone counts
-GAP = 2.05  # px of plain background that a join may cross: two, and not three; less resistance lets it go farther
+GAP = 3.05  # px of plain background that a join may cross: three, and not four; less resistance lets it go farther
 SPECK = 30  # px of area up to which a piece is noise
 HOLE = 12  # px of area up to which a hole is noise
 AFLOAT = 50  # px of area from which a piece may stay apart, as a few do in real maps
@@ -40,8 +40,12 @@ def _join(vessels: np.ndarray, soft: np.ndarray) -> np.ndarray:
     tree = 1 + int(areas[1:].argmax())
     inside, outside = RESISTANCE
     resistance = np.where(vessels, inside, np.clip(1 - soft / VESSEL, outside, 1))
-    resistance[labels == tree] = 0  # so that one start, anywhere on it, does for all of it
-    start = np.unravel_index((labels == tree).argmax(), labels.shape)
+    trunk = labels == tree
+    resistance[trunk] = 0  # so that one start, anywhere on it, does for all of it
+    reach = int(GAP / outside) + 2  # px that a join can go at most: what lies farther from all other pieces need not be searched
+    near = ndimage.maximum_filter(vessels & ~trunk, 2 * reach + 1)
+    resistance[~(near | trunk)] = np.inf
+    start = np.unravel_index(trunk.argmax(), labels.shape)
     paths = MCP_Geometric(resistance)
     costs, _ = paths.find_costs([start])
     nearest = ndimage.minimum_position(costs, labels, range(1, count + 1))
@@ -53,6 +57,6 @@ def _join(vessels: np.ndarray, soft: np.ndarray) -> np.ndarray:
             joined[tuple(np.transpose(paths.traceback(place)))] = True
         elif areas[label] < AFLOAT:
             vessels[labels == label] = False
-    joined &= labels != tree
+    joined &= ~trunk
     # thin vessels are about two pixels wide
     return vessels | ndimage.binary_dilation(joined, np.ones((2, 2), bool))

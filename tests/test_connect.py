@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 import torch
 from scipy import ndimage
+from skimage.graph import MCP_Geometric
 
-from retsynth.connect import connect
+from retsynth.connect import AFLOAT, GAP, RESISTANCE, VESSEL, connect
 
 EIGHT = np.ones((3, 3))
 
@@ -69,3 +70,22 @@ def test_a_grown_tree_and_a_blank_map_stay(vessel_tree):
     largest = torch.from_numpy(labels == 1 + np.bincount(labels.ravel())[1:].argmax()).float()[None]
     assert (connect(largest) - largest).abs().sum() < 0.02 * largest.sum()  # pinholes
     assert connect(torch.zeros(1, 64, 64)).sum() == 0
+
+
+def test_joins_are_those_of_a_search_of_the_whole_map(vessel_tree):
+    tree = vessel_tree(3).astype(float)
+    rng = np.random.default_rng(0)
+    for y, x in rng.integers(0, 500, (400, 2)):  # holes of a few pixels, some of them only half gone
+        tree[y : y + rng.integers(3, 9), x : x + rng.integers(3, 9)] *= rng.choice([0, 0.4])
+    labels, count = ndimage.label(tree > VESSEL, EIGHT)
+    areas = np.bincount(labels.ravel())
+    areas[0] = 0
+    resistance = np.where(labels > 0, RESISTANCE[0], np.clip(1 - tree / VESSEL, RESISTANCE[1], 1))
+    resistance[labels == areas.argmax()] = 0
+    costs, _ = MCP_Geometric(resistance).find_costs([np.unravel_index((labels == areas.argmax()).argmax(), labels.shape)])
+    near = ndimage.minimum(costs, labels, range(count + 1)) <= GAP
+    joined = ndimage.label(connect(torch.from_numpy(tree).float()[None])[0].numpy(), EIGHT)[0]
+    trunk = np.bincount(joined[labels == areas.argmax()]).argmax()
+    large = [label for label in range(1, count + 1) if areas[label] >= AFLOAT]
+    assert 0 < sum(near[label] for label in large) < len(large)
+    assert [bool((joined[labels == label] == trunk).all()) for label in large] == [bool(near[label]) for label in large]
