@@ -97,6 +97,7 @@ class Morphometry:
     largest_share: float  # of the area, in the largest piece
     box_dimension: float  # of the vessels, boxes of 2 to 64 px
     tortuosity: float  # path over chord, of all branches of 10 px or more together; the pixel grid makes up to 1.08 of a straight line
+    radius: float  # root mean square distance of the vessels from the frame's middle, in half-widths: whether they reach far out
 
 
 def morphometry(vessels: Picture, fov: Picture | None = None) -> Morphometry:
@@ -126,13 +127,19 @@ def morphometry(vessels: Picture, fov: Picture | None = None) -> Morphometry:
         largest_share=int(pieces.max(initial=0)) / max(area, 1),
         box_dimension=_box_dimension(drawn),
         tortuosity=_tortuosity(skeleton & (around < 3)),
+        radius=float(np.sqrt(np.square(_distance(side)[drawn]).mean())) / (side / 2) if area else 0.0,
     )
 
 
 def _disc(side: int) -> np.ndarray:
     """The field of view of generated images, one pixel short of the frame: (side, side) bool."""
+    return _distance(side) <= side / 2 - 1
+
+
+def _distance(side: int) -> np.ndarray:
+    """Of each pixel's centre from the frame's middle, in px: (side, side)."""
     axis = np.arange(side) - (side - 1) / 2
-    return np.hypot(axis[:, None], axis[None]) <= side / 2 - 1
+    return np.hypot(axis[:, None], axis[None])
 
 
 def neighbours(skeleton: np.ndarray) -> np.ndarray:

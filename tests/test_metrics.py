@@ -133,6 +133,12 @@ def test_tortuosity_of_an_arc():
     assert closed.tortuosity == 0  # a ring has no chord
 
 
+def test_radius_of_a_ring_and_of_the_whole_disc():
+    y, x = np.mgrid[:512, :512] - 255.5
+    assert morphometry(np.abs(np.hypot(y, x) - 128) < 2).radius == pytest.approx(0.5, rel=0.001)
+    assert morphometry(np.hypot(y, x) < 192).radius == pytest.approx(0.75 / math.sqrt(2), rel=0.001)  # half of the mean square
+
+
 def test_box_dimension_of_a_line_and_a_plane():
     everywhere = np.ones((512, 512), bool)
     assert morphometry(bars((256, 257, 0, 512)), everywhere).box_dimension == pytest.approx(1)

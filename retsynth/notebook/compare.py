@@ -53,6 +53,7 @@ MEASURES = {
     "largest_share": ("share of the largest", ".3f"),
     "box_dimension": ("box dimension", ".2f"),
     "tortuosity": ("tortuosity", ".3f"),
+    "radius": ("root mean square radius, half-widths", ".3f"),
 }
 
 
