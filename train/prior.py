@@ -64,7 +64,7 @@ def build_bank(run: Run, vae: ResidualVAE, drive: Drive, plain: Drive) -> dict[s
                 soft, half = grafts.draw(generator), 1 - left
             else:
                 soft, half = drive.vessels[chosen], left if sides[chosen] == 1 else 1 - left
-            shape = {"degrees": 20, "zoom": (1.0, 1.06), "shift": 0.015, "elastic": config.elastic}
+            shape = {"degrees": 20, "zoom": (0.97, 1.03), "shift": 0.015, "elastic": config.elastic}
             grid = random_grid(1, generator, **shape, upright=True, size=config.size)
             vessels, half = warp(torch.cat((soft, half))[None], grid).chunk(2, dim=1)
             with torch.no_grad():
