@@ -81,11 +81,12 @@ def test_joins_are_those_of_a_search_of_the_whole_map(vessel_tree):
     areas = np.bincount(labels.ravel())
     areas[0] = 0
     resistance = np.where(labels > 0, RESISTANCE[0], np.clip(1 - tree / VESSEL, RESISTANCE[1], 1))
-    resistance[labels == areas.argmax()] = 0
-    costs, _ = MCP_Geometric(resistance).find_costs([np.unravel_index((labels == areas.argmax()).argmax(), labels.shape)])
+    largest = labels == areas.argmax()
+    resistance[largest] = 0
+    costs, _ = MCP_Geometric(resistance).find_costs([np.unravel_index(largest.argmax(), labels.shape)])
     near = ndimage.minimum(costs, labels, range(count + 1)) <= GAP
     joined = ndimage.label(connect(torch.from_numpy(tree).float()[None])[0].numpy(), EIGHT)[0]
-    trunk = np.bincount(joined[labels == areas.argmax()]).argmax()
+    trunk = np.bincount(joined[largest]).argmax()
     large = [label for label in range(1, count + 1) if areas[label] >= AFLOAT]
     assert 0 < sum(near[label] for label in large) < len(large)
     assert [bool((joined[labels == label] == trunk).all()) for label in large] == [bool(near[label]) for label in large]
