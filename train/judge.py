@@ -126,20 +126,30 @@ def _realism(ours: Tensor, test: Tensor, training: Tensor) -> dict:
 
     real, other, made = describe(test), describe(training), describe(ours)
     sets = [part for part in made.split(len(real)) if len(part) == min(len(real), len(made))]
-    told = [two_sample_accuracy(part, real) for part in sets]
+    # what a generator would score that has the training photographs by heart, and nothing else: twenty draws among twenty
+    generator = torch.Generator().manual_seed(0)
+    copies = [other[torch.randint(0, len(other), (len(part),), generator=generator)] for part in sets]
     return {
-        "two-sample accuracy": told[0],  # of the first as many as there are photographs
+        "two-sample accuracy": two_sample_accuracy(sets[0], real),  # of the first as many as there are photographs
         "two-sample accuracy, real against real": two_sample_accuracy(other, real),
         "kid": float(poly_mmd(sets[0], real)),  # Binkowski et al. 2018
         "kid, real against real": float(poly_mmd(other, real)),
         "variance of features over photographs'": variance_ratio(made, real),
         "variance of features over photographs', real against real": variance_ratio(other, real),
-        "sets": {  # so few tell little: as many again, and again
-            "count": len(sets),
-            "two-sample accuracy": _mean(told),
-            "two-sample accuracy sd": float(np.std(told)),
-            "kid": _mean([float(poly_mmd(part, real)) for part in sets]),
-        },
+        # so few tell little: as many again, and again
+        "sets": told_apart(sets, real),
+        "sets of copies of training photographs": told_apart(copies, real),
+    }
+
+
+def told_apart(sets: list[Tensor], real: Tensor) -> dict[str, float]:
+    """How well each of the `sets` of features (N, D) is told from those of photographs (M, D): the mean over the sets."""
+    told = [two_sample_accuracy(part, real) for part in sets]
+    return {
+        "count": len(sets),
+        "two-sample accuracy": _mean(told),
+        "two-sample accuracy sd": float(np.std(told)),
+        "kid": _mean([float(poly_mmd(part, real)) for part in sets]),
     }
 
 

@@ -7,6 +7,7 @@ from torch.optim import Adam
 from tqdm import trange
 
 from train.data import Drive, random_grid, warp, whole
+from train.loop import half
 from train.losses import dice_loss
 
 
@@ -54,7 +55,9 @@ def train_reader(drive: Drive, seed: int, steps: int, crop: int) -> Reader:
         tint, noise = 0.75 + 0.5 * torch.rand(4, 3, 1, 1, generator=generator), torch.randn(photographs.shape, generator=generator)
         strength = 0.03 * torch.rand(4, 1, 1, 1, generator=generator)
         x = (photographs * tint.to(device) + (strength * noise).to(device)).clamp(0, 1)
-        loss = reading_loss(model(x).float(), vessels)
+        with half(device):
+            logits = model(x).float()
+        loss = reading_loss(logits, vessels)
         for group in optimiser.param_groups:
             group["lr"] = 2e-3 * min(1.0, 2 * (1 - step / steps))
         optimiser.zero_grad()

@@ -3,7 +3,7 @@
 import torch
 
 from train.data import Drive
-from train.judge import segment_scores, train_segmenter, two_sample_accuracy, variance_ratio
+from train.judge import segment_scores, told_apart, train_segmenter, two_sample_accuracy, variance_ratio
 
 
 def test_two_sample_accuracy_of_different_and_equal_laws():
@@ -11,6 +11,15 @@ def test_two_sample_accuracy_of_different_and_equal_laws():
     a, b, c = (torch.randn(20, 16, generator=generator) for _ in range(3))
     assert two_sample_accuracy(a + 3, b) == 1
     assert two_sample_accuracy(a, c) < 0.75
+
+
+def test_sets_are_told_apart_one_by_one():
+    generator = torch.Generator().manual_seed(2)
+    real, alike, other = (torch.randn(20, 16, generator=generator) for _ in range(3))
+    one, two = told_apart([other + 3], real), told_apart([other + 3, alike], real)
+    assert one["two-sample accuracy"] == 1 and one["two-sample accuracy sd"] == 0 and one["count"] == 1
+    assert two["two-sample accuracy"] == (1 + two_sample_accuracy(alike, real)) / 2 and two["count"] == 2
+    assert abs(told_apart([alike], real)["kid"]) < 0.1 * one["kid"]
 
 
 def test_images_that_are_more_alike_have_less_variance_in_all_directions_together():
