@@ -13,6 +13,15 @@ def dice_loss(probability: Tensor, target: Tensor) -> Tensor:
     return (1 - (2 * overlap + 1) / (total + 1)).mean()
 
 
+def local_mean(images: Tensor, size: int) -> Tensor:
+    """The mean over a square of `size` px (odd) around each pixel, or over what of it lies in the image: (N, C, H, W) -> same.
+
+    Along the rows, then along the columns: for a square 25 px wide a twelfth of the sums.
+    """
+    along = F.avg_pool2d(images, (1, size), 1, (0, size // 2), count_include_pad=False)
+    return F.avg_pool2d(along, (size, 1), 1, (size // 2, 0), count_include_pad=False)
+
+
 def thin_weight(vessels: Tensor, extra: float = 2.0) -> Tensor:
     """Per-pixel weights (N, 1, H, W) >= 1 that are 1 + `extra` on vessels under 5 px wide and right beside them.
 

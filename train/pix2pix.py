@@ -41,7 +41,7 @@ from retsynth.vae import ResidualVAE, kl_divergence
 from train.data import SIZE, Drive, disc_centres, field_of_view, moved, on, random_grid, read_drive, warp, whole
 from train.drawing import courses, drawn, erased, sketch
 from train.loop import EMA, Run, parse
-from train.losses import PatchDiscriminator, hinge_discriminator
+from train.losses import PatchDiscriminator, hinge_discriminator, local_mean
 from train.reader import Reader, reading_loss, train_reader
 
 
@@ -369,7 +369,7 @@ def within(images: Tensor) -> Tensor:
 
 def grain(images: Tensor) -> Tensor:
     """What is finer than 7 px, enlarged 16 times: (N, 3, H, W) -> same, about 0. A camera's grain becomes a tenth to a fifth."""
-    return 16 * (images - F.avg_pool2d(images, 7, 1, 3, count_include_pad=False))
+    return 16 * (images - local_mean(images, 7))
 
 
 def contrast_loss(fake: Tensor, fundus: Tensor, vessels: Tensor, cell: int = 128) -> Tensor:
@@ -377,7 +377,7 @@ def contrast_loss(fake: Tensor, fundus: Tensor, vessels: Tensor, cell: int = 128
 
     In means over cells of `cell` px: pixel by pixel, what is uncertain would come out fainter.
     """
-    local = (fake - fundus) - F.avg_pool2d(fake - fundus, 25, 1, 12, count_include_pad=False)
+    local = (fake - fundus) - local_mean(fake - fundus, 25)
     count = F.avg_pool2d(vessels, cell, ceil_mode=True).sum()
     return F.avg_pool2d(vessels * local, cell, ceil_mode=True).abs().sum() / (3 * count).clamp(min=1e-3)
 
@@ -424,7 +424,7 @@ class Looks(nn.Module):
             structure.append(0.5 * (energy + 1e-7).log())
             x, weights = half, F.avg_pool2d(weights, 2)
         seen = vessels * inside
-        local = F.avg_pool2d(fundus, 25, 1, 12, count_include_pad=False) - fundus
+        local = local_mean(fundus, 25) - fundus
         contrast = (local * seen).sum((2, 3)) / seen.sum((2, 3)).clamp(min=1)
         return colours, torch.stack(structure, -1), contrast
 

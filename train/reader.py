@@ -8,7 +8,7 @@ from tqdm import trange
 
 from train.data import Drive, random_grid, warp, whole
 from train.loop import half
-from train.losses import dice_loss
+from train.losses import dice_loss, local_mean
 
 
 class Reader(nn.Module):
@@ -28,7 +28,7 @@ class Reader(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         # the colour of the place is not to tell
-        fine = F.silu(self.stem(8 * (x - F.avg_pool2d(x, 31, 1, 15, count_include_pad=False))))
+        fine = F.silu(self.stem(8 * (x - local_mean(x, 31))))
         h = F.silu(self.down(fine))
         for conv in self.body:
             h = h + F.silu(conv(h))

@@ -6,13 +6,28 @@ from sklearn.metrics import f1_score
 
 from tests.networks import noise, uniform
 from train.denoiser import away
-from train.losses import PatchDiscriminator, centreline_dice_loss, dice_loss, hinge_discriminator, soft_skeleton, thin_weight, vessel_loss
+from train.losses import (
+    PatchDiscriminator,
+    centreline_dice_loss,
+    dice_loss,
+    hinge_discriminator,
+    local_mean,
+    soft_skeleton,
+    thin_weight,
+    vessel_loss,
+)
 
 
 def test_dice_is_the_f1_score_of_binary_maps():
     a, b = (uniform(1, 1, 64, 64, seed=seed) > 0.7 for seed in (0, 1))
     assert 1 - dice_loss(a.float(), b.float()).item() == pytest.approx(f1_score(b.flatten(), a.flatten()), abs=1e-3)
     assert dice_loss(a.float(), a.float()) == 0
+
+
+def test_a_local_mean_is_that_of_the_whole_square_and_of_what_lies_within_the_image():
+    images = uniform(2, 3, 20, 31)
+    assert torch.allclose(local_mean(images, 7), F.avg_pool2d(images, 7, 1, 3, count_include_pad=False), atol=1e-6)
+    assert torch.allclose(local_mean(torch.ones(1, 1, 9, 9), 25), torch.ones(1, 1, 9, 9), atol=1e-6)
 
 
 def test_thin_vessels_weigh_more():
