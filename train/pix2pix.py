@@ -397,16 +397,20 @@ def disc_loss(fake: Tensor, fundus: Tensor, disc: Tensor) -> Tensor:
 
 class Looks(nn.Module):
     """What of a photograph its style is to carry to any other map: how its colours are spread, how strong the structure of its ground is at
-    each size from 2 to 32 px, and its vessels' contrast; nowhere is a place asked for. Histograms and bands tell textures (Heeger & Bergen
-    1995). Differences are in standard deviations over the photographs `fundus` (M, 3, H, W) with `vessels` (M, 1, H, W).
+    each size from 2 to 32 px, its vessels' contrast, and how its optic disc looks from the middle outward; nowhere else is a place asked
+    for. Histograms and bands tell textures (Heeger & Bergen 1995). Differences are in standard deviations over the photographs `fundus`
+    (M, 3, H, W) with `vessels` (M, 1, H, W) and discs at `centres` (M, 2).
     """
 
-    def __init__(self, fundus: Tensor, vessels: Tensor, bins: int = 16) -> None:
+    rings = (0.0, 0.03, 0.06, 0.09, 0.12, 0.16, 0.24)  # in half-widths; a disc's radius is 0.1 to 0.13
+
+    def __init__(self, fundus: Tensor, vessels: Tensor, centres: Tensor, bins: int = 16) -> None:
         super().__init__()
         self.bins = bins
-        groups = zip(*(self.measure(f[None], v[None]) for f, v in zip(fundus, vessels, strict=True)), strict=True)
+        each = zip(fundus, vessels, centres, strict=True)
+        groups = zip(*((*self.measure(f[None], v[None]), self.measure_disc(f[None], v[None], c[None])) for f, v, c in each), strict=True)
         spreads = [torch.cat(group).std(0) for group in groups]
-        for name, spread in zip(("colours", "structure", "contrast"), spreads, strict=True):
+        for name, spread in zip(("colours", "structure", "contrast", "disc"), spreads, strict=True):
             self.register_buffer(name, spread.clamp(min=0.3 * float(spread.mean())))
 
     def measure(self, fundus: Tensor, vessels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -428,10 +432,32 @@ class Looks(nn.Module):
         contrast = (local * seen).sum((2, 3)) / seen.sum((2, 3)).clamp(min=1)
         return colours, torch.stack(structure, -1), contrast
 
-    def forward(self, fake: Tensor, shown: Tensor, fundus: Tensor, vessels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """How paintings of the maps `shown` differ from photographs with `vessels`: mean differences of colours, structure, contrast."""
-        ours, theirs = self.measure(fake, shown), self.measure(fundus, vessels)
-        spreads = self.colours, self.structure, self.contrast
+    def measure_disc(self, fundus: Tensor, vessels: Tensor, disc: Tensor) -> Tensor:
+        """Mean colours between the vessels in rings around the disc at `disc` (N, 2), toward the macula and away from it: (N, 3, 12).
+
+        The rim of a disc is redder than its cup, and on the side away from the macula hardly brighter than what surrounds it.
+        """
+        height, width = fundus.shape[2:]
+        across, down = (
+            (torch.arange(size, device=disc.device) + 0.5) * 2 / size - 1 - place[:, None]
+            for size, place in ((width, disc[:, 0]), (height, disc[:, 1]))
+        )
+        distance = (across.square()[:, None, None] + down.square()[:, None, :, None]).sqrt()  # (N, 1, H, W)
+        inward = (across * disc[:, :1].sign() < 0)[:, None, None]
+        ground, cells = 1 - F.max_pool2d(vessels, 3, 1, 1), []
+        for low, high in zip(self.rings[:-1], self.rings[1:], strict=True):
+            ring = ground * ((distance >= low) & (distance < high))
+            for side in (inward, ~inward):
+                weights = ring * (side + 0.02)  # the other side stands in where vessels hide this one
+                cells.append((fundus * weights).sum((2, 3)) / weights.sum((2, 3)).clamp(min=1e-6))
+        return torch.stack(cells, -1)
+
+    def forward(self, fake: Tensor, shown: Tensor, place: Tensor, fundus: Tensor, vessels: Tensor, disc: Tensor) -> tuple[Tensor, ...]:
+        """How paintings of the maps `shown`, discs at `place`, differ from photographs with `vessels`, discs at `disc`: mean differences of
+        colours, structure, contrast and discs."""
+        ours = *self.measure(fake, shown), self.measure_disc(fake, shown, place)
+        theirs = *self.measure(fundus, vessels), self.measure_disc(fundus, vessels, disc)
+        spreads = self.colours, self.structure, self.contrast, self.disc
         return tuple(((a - b) / spread).abs().mean() for a, b, spread in zip(ours, theirs, spreads, strict=True))
 
 
@@ -554,7 +580,7 @@ def main(config: Config) -> None:
     judge = Adam([*patch.parameters(), *projected.parameters(), *grains.parameters()], config.judge_lr, betas=(0.5, 0.99))
     sizes = [config.size * quarters // 4 for quarters in (2, 3, 4, 5)]
     moments = nn.ModuleList(photographs_moments(one, plain, centres, sizes, config.seed) for one in extractors)
-    looks = Looks(plain.fundus, (plain.vessels > 0.5).float() * (plain.fov > 0.5)).to(run.device)
+    looks = Looks(plain.fundus, (plain.vessels > 0.5).float() * (plain.fov > 0.5), centres).to(run.device)
     networks = {"model": model, "ema": ema.model, "patch": patch, "projected": projected, "grains": grains, "moments": moments}
     run.restore(**networks, optimiser=optimiser, judge=judge)
     fixed = torch.randn(6, 1, config.size, config.size, generator=torch.Generator().manual_seed(1)).to(run.device)
@@ -631,9 +657,9 @@ def main(config: Config) -> None:
                 loss = loss + config.moments * (moments_loss + close_loss)
                 terms |= {f"moments {name}": gap, f"moments {name} disc": close_gap}
             if borrowed:
-                apart = looks(fake, shown, batch.fundus, batch.vessels)
+                apart = looks(fake, shown, own, batch.fundus, batch.vessels, batch.disc)
                 loss = loss + config.looks * sum(apart)
-                terms |= dict(zip(("colours", "structure", "vessels"), apart, strict=True))
+                terms |= dict(zip(("colours", "structure", "vessels", "disc_looks"), apart, strict=True))
         elif unfinished:
             pooled, edges = unfinished_losses(fake, finished, (every - part).abs())
             disc = disc_loss(fake, finished, place)
