@@ -36,6 +36,7 @@ from retsynth import checkpoint
 from retsynth.connect import connect
 from retsynth.denoiser import Denoiser
 from retsynth.pix2pix import Pix2Pix, Pix2PixConfig, appearance, disc_map, set_contrast
+from retsynth.position import position
 from retsynth.prior import FlowPrior
 from retsynth.vae import ResidualVAE, kl_divergence
 from train.data import SIZE, Drive, disc_centres, field_of_view, moved, on, random_grid, read_drive, warp, whole
@@ -437,13 +438,8 @@ class Looks(nn.Module):
 
         The rim of a disc is redder than its cup, and on the side away from the macula hardly brighter than what surrounds it.
         """
-        height, width = fundus.shape[2:]
-        across, down = (
-            (torch.arange(size, device=disc.device) + 0.5) * 2 / size - 1 - place[:, None]
-            for size, place in ((width, disc[:, 0]), (height, disc[:, 1]))
-        )
-        distance = (across.square()[:, None, None] + down.square()[:, None, :, None]).sqrt()  # (N, 1, H, W)
-        inward = (across * disc[:, :1].sign() < 0)[:, None, None]
+        aside = position(vessels)[:, :2] - disc[:, :, None, None]
+        distance, inward = aside.norm(dim=1, keepdim=True), aside[:, :1] * disc[:, :1, None, None] < 0
         ground, cells = 1 - F.max_pool2d(vessels, 3, 1, 1), []
         for low, high in zip(self.rings[:-1], self.rings[1:], strict=True):
             ring = ground * ((distance >= low) & (distance < high))
