@@ -80,28 +80,33 @@ def test_looks_are_a_photographs_whatever_its_vessels_and_each_is_told_by_its_ow
     here, there = torch.tensor([[0.5, 0.1]]), torch.tensor([[-0.4, -0.1]])  # the one is the other's mirror image, moved
     axis = (torch.arange(256) + 0.5) / 128 - 1
 
-    def photograph(vessels, disc=here, seed=0, depth=0.1, ground=0.02, colour=(0.6, 0.3, 0.1), rim=0.05, pale=0.0):
-        coarse = F.interpolate(noise(1, 1, 32, 32, seed=seed), size=256, mode="bilinear")
+    def photograph(vessels, disc=here, seed=0, depth=0.1, ground=0.02, colour=(0.6, 0.3, 0.1), rim=0.05, pale=0.0, blue=0.4):
+        courses = noise(1, 2, 32, 32, seed=seed)
+        coarse = torch.cat((courses[:, :1].expand(-1, 2, -1, -1), (1 - blue**2) ** 0.5 * courses[:, :1] + blue * courses[:, 1:]), 1)
+        coarse = F.interpolate(coarse, size=256, mode="bilinear")  # `blue`: how much of blue's is its own
         across, down = axis - disc[:, 0], axis[:, None] - disc[:, 1]
         distance = (across.square() + down.square()).sqrt()
         glow = rim * (distance < 0.12) + 0.1 * (distance < 0.05) + pale * ((distance < 0.12) & (across * disc[:, 0] < 0))
         return (torch.tensor(colour)[:, None, None] * (1 + ground / 0.1 * coarse) + glow - depth * vessels) * fov[:1]
 
-    grounds, depths, reds, rims = (0.01, 0.02, 0.03), (0.05, 0.1, 0.15), (0.5, 0.6, 0.7), (0.0, 0.05, 0.1)
-    each = enumerate(zip(depths, grounds, reds, rims, strict=True))
-    several = [photograph(vessels[:1], here, i, d, g, (r, 0.3, 0.1), rim) for i, (d, g, r, rim) in each]
+    grounds, depths, reds, rims, blues = (0.01, 0.02, 0.03), (0.05, 0.1, 0.15), (0.5, 0.6, 0.7), (0.0, 0.05, 0.1), (0.3, 0.4, 0.5)
+    each = enumerate(zip(depths, grounds, reds, rims, blues, strict=True))
+    several = [photograph(vessels[:1], here, i, d, g, (r, 0.3, 0.1), rim, blue=blue) for i, (d, g, r, rim, blue) in each]
     looks = Looks(torch.cat(several), vessels[:1].expand(3, -1, -1, -1), here.expand(3, -1))
 
     def apart(**changed):
         other = photograph(vessels[1:2], there, seed=5, **changed)  # another map, another course of the ground, another place of the disc
-        return torch.stack(looks(other, vessels[1:2], there, photograph(vessels[:1]), vessels[:1], here)).tolist()
+        losses = looks(other, vessels[1:2], there, photograph(vessels[:1]), vessels[:1], here)
+        return dict(zip(looks.names, torch.stack(losses).tolist(), strict=True))
 
-    assert max(apart()) < 0.5
-    assert apart(colour=(0.7, 0.4, 0.15))[0] > 3 * apart()[0]
-    assert apart(ground=0.04)[1] > 3 * apart()[1]
-    assert apart(depth=0.2)[2] > 3 * apart()[2]
-    assert apart(rim=0.2)[3] > 3 * apart()[3]
-    assert apart(pale=0.2)[3] > 2 * apart()[3]  # toward the macula alone
+    same = apart()
+    assert max(same.values()) < 0.5
+    assert apart(colour=(0.7, 0.4, 0.15))["colours"] > 3 * same["colours"]
+    assert apart(ground=0.04)["structure"] > 2.5 * same["structure"]
+    assert apart(blue=0.9)["shared"] > 3 * same["shared"]
+    assert apart(depth=0.2)["vessels"] > 3 * same["vessels"]
+    assert apart(rim=0.2)["disc_looks"] > 3 * same["disc_looks"]
+    assert apart(pale=0.2)["disc_looks"] > 2 * same["disc_looks"]  # toward the macula alone
 
 
 def test_contrast_loss_sees_vessels_fade_and_nothing_else():
