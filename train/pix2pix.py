@@ -397,84 +397,64 @@ def disc_loss(fake: Tensor, fundus: Tensor, disc: Tensor) -> Tensor:
 
 
 class Looks(nn.Module):
-    """What of a photograph its style is to carry to any other map, and what all photographs have in common whatever their vessels:
-
-    * how its colours are spread: means of `bins` equal shares of the pixels, darkest to brightest;
-    * structure of its ground at each size from 2 to 64 px: how strong it is, whether it runs along the rows, how far the colours share it;
-    * vessels, those under 5 px wide and the others: how dark they are, how much that differs from place to place (arteries are brighter
-      than veins), how far the colours share that;
-    * how its optic disc and its macula look from the middle outward. Nowhere else is a place asked for.
-
-    Histograms and bands tell textures (Heeger & Bergen 1995), with the bands' correlations between colours (Portilla & Simoncelli 2000).
-    Differences are in standard deviations over the photographs `fundus` (M, 3, H, W) with `vessels` (M, 1, H, W) and discs at `centres`
-    (M, 2).
+    """What of a photograph its style is to carry to any other map: how its colours are spread, how strong the structure of its ground is at
+    each size from 2 to 64 px and how far its colours share it, its vessels' contrast, and how its optic disc looks from the middle outward;
+    nowhere else is a place asked for. Histograms and bands tell textures (Heeger & Bergen 1995), with the bands' correlations between
+    colours (Portilla & Simoncelli 2000). Differences are in standard deviations over the photographs `fundus` (M, 3, H, W) with `vessels`
+    (M, 1, H, W) and discs at `centres` (M, 2).
     """
 
-    names = ("colours", "structure", "course", "shared", "vessels", "disc_looks", "macula")
-    disc_rings = (0.0, 0.03, 0.06, 0.09, 0.12, 0.16, 0.24)  # in half-widths; a disc's radius is 0.1 to 0.13
-    macula_rings = (0.0, 0.08, 0.16, 0.24, 0.32)  # around a place 0.6 half-widths from the disc's middle, a little lower than it
+    names = ("colours", "structure", "shared", "vessels", "disc_looks")
+    rings = (0.0, 0.03, 0.06, 0.09, 0.12, 0.16, 0.24)  # in half-widths; a disc's radius is 0.1 to 0.13
 
     def __init__(self, fundus: Tensor, vessels: Tensor, centres: Tensor, bins: int = 16) -> None:
         super().__init__()
         self.bins = bins
-        each = [self.measure(f[None], v[None], c[None]) for f, v, c in zip(fundus, vessels, centres, strict=True)]
-        groups = [torch.cat(group) for group in zip(*each, strict=True)]
+        each = zip(fundus, vessels, centres, strict=True)
+        groups = zip(*(self.measure(f[None], v[None], c[None]) for f, v, c in each), strict=True)
         for name, group in zip(self.names, groups, strict=True):
-            spread = group.std(0)
+            spread = torch.cat(group).std(0)
             self.register_buffer(name, spread.clamp(min=0.3 * float(spread.mean())))
-        self.law = nn.ModuleList(Moments(group.flatten(1)) for group in groups)
 
     def measure(self, fundus: Tensor, vessels: Tensor, disc: Tensor) -> tuple[Tensor, ...]:
-        """Photographs (N, 3, H, W), their vessels (N, 1, H, W) and discs' places (N, 2): colours (N, 3, bins), structure (N, 3, 5), course
-        (N, 3, 5), shared structure (N, 2, 5), vessels (N, 16), disc (N, 3, 12), macula (N, 3, 4).
+        """Photographs (N, 3, H, W), their vessels (N, 1, H, W) and discs' places (N, 2): colours (N, 3, bins), structure (N, 3, 5), shared
+        structure (N, 2, 5), contrast (N, 3), disc (N, 3, 12).
 
-        What is shared and where the vessels' contrast varies is measured off the disc, whose edge would outweigh the rest.
+        What red and green, green and blue share is measured off the disc, whose edge would outweigh the rest.
         """
         inside = within(torch.ones_like(vessels))
-        off = inside * ((position(vessels)[:, :2] - disc[:, :, None, None]).norm(dim=1, keepdim=True) > 0.2)
-        ground = 1 - F.max_pool2d(vessels, 9, 1, 4)
-        x, weights, far = F.avg_pool2d(fundus, 2), F.avg_pool2d(inside * ground, 2), F.avg_pool2d(off * ground, 2)
+        x, weights = F.avg_pool2d(fundus, 2), F.avg_pool2d(inside * (1 - F.max_pool2d(vessels, 9, 1, 4)), 2)
+        off = F.avg_pool2d(((position(vessels)[:, :2] - disc[:, :, None, None]).norm(dim=1, keepdim=True) > 0.2).float(), 2)
         place = F.avg_pool2d(inside[:1], 4)[0, 0] == 1
         ordered = F.avg_pool2d(x, 2)[:, :, place].sort(-1).values
         colours = torch.stack([part.mean(-1) for part in ordered.tensor_split(self.bins, -1)], -1)
-        structure, course, shared = [], [], []
+        structure, shared = [], []
         for _ in range(5):
             half = F.avg_pool2d(x, 2)
             band = x - F.interpolate(half, scale_factor=2, mode="bilinear", align_corners=False)
             energy = (band.square() * weights).sum((2, 3)) / weights.sum((2, 3)).clamp(min=1)
             structure.append(0.5 * (energy + 1e-7).log())
-            across = (band.diff(dim=3).square() * far[..., 1:] * far[..., :-1]).sum((2, 3))
-            down = (band.diff(dim=2).square() * far[..., 1:, :] * far[..., :-1, :]).sum((2, 3))
-            course.append((across + 1e-5).log() - (down + 1e-5).log())
-            shared.append(correlations(band, far)[1])
-            x, weights, far = half, F.avg_pool2d(weights, 2), F.avg_pool2d(far, 2)
-        thick = F.max_pool2d(-F.max_pool2d(-vessels, 5, 1, 2), 5, 1, 2) * vessels
-        local, contrasts = fundus - local_mean(fundus, 25), []
-        for part in (off * (vessels - thick), off * thick):
-            mean = (local * part).sum((2, 3)) / part.sum((2, 3)).clamp(min=1)
-            along = local_mean(local * part, 9) / local_mean(part, 9).clamp(min=1e-2) - mean[..., None, None]
-            deviation, common = correlations(along, part)
-            contrasts += [mean / 0.02, deviation.log(), common]
-        structure, course, shared = (torch.stack(group, -1) for group in (structure, course, shared))
-        side = disc[:, :1].sign()
-        fovea = disc + torch.cat((-0.6 * side, torch.full_like(side, 0.06)), 1)
-        disc_looks = self.in_rings(fundus, vessels, disc, self.disc_rings)
-        macula = self.in_rings(fundus, vessels, fovea, self.macula_rings, halves=False)
-        return colours, structure, course, shared, torch.cat(contrasts, 1), disc_looks, macula
+            far = weights * off
+            products = torch.einsum("nchw,ndhw->ncd", band * far, band) / far.sum((2, 3)).clamp(min=1)[..., None]
+            deviation = (products.diagonal(dim1=1, dim2=2) + 1e-7).sqrt()
+            shared.append((0.99 * products[:, (0, 1), (1, 2)] / (deviation[:, :2] * deviation[:, 1:])).atanh())  # Fisher 1915
+            x, weights, off = half, F.avg_pool2d(weights, 2), F.avg_pool2d(off, 2)
+        seen = vessels * inside
+        local = local_mean(fundus, 25) - fundus
+        contrast = (local * seen).sum((2, 3)) / seen.sum((2, 3)).clamp(min=1)
+        return colours, torch.stack(structure, -1), torch.stack(shared, -1), contrast, self.measure_disc(fundus, vessels, disc)
 
-    @staticmethod
-    def in_rings(fundus: Tensor, vessels: Tensor, centre: Tensor, edges: tuple[float, ...], halves: bool = True) -> Tensor:
-        """Mean colours between the vessels in rings around `centre` (N, 2), each ring's half toward the image's middle and the other apart
-        where `halves`: (N, 3, K).
+    def measure_disc(self, fundus: Tensor, vessels: Tensor, disc: Tensor) -> Tensor:
+        """Mean colours between the vessels in rings around the disc at `disc` (N, 2), toward the macula and away from it: (N, 3, 12).
 
         The rim of a disc is redder than its cup, and on the side away from the macula hardly brighter than what surrounds it.
         """
-        aside = position(vessels)[:, :2] - centre[:, :, None, None]
-        distance, inward = aside.norm(dim=1, keepdim=True), aside[:, :1] * centre[:, :1, None, None] < 0
+        aside = position(vessels)[:, :2] - disc[:, :, None, None]
+        distance, inward = aside.norm(dim=1, keepdim=True), aside[:, :1] * disc[:, :1, None, None] < 0
         ground, cells = 1 - F.max_pool2d(vessels, 3, 1, 1), []
-        for low, high in zip(edges[:-1], edges[1:], strict=True):
+        for low, high in zip(self.rings[:-1], self.rings[1:], strict=True):
             ring = ground * ((distance >= low) & (distance < high))
-            for side in (inward, ~inward) if halves else (torch.ones_like(inward),):
+            for side in (inward, ~inward):
                 weights = ring * (side + 0.02)  # the other side stands in where vessels hide this one
                 cells.append((fundus * weights).sum((2, 3)) / weights.sum((2, 3)).clamp(min=1e-6))
         return torch.stack(cells, -1)
@@ -484,21 +464,6 @@ class Looks(nn.Module):
         the order of `names`."""
         each = zip(self.names, self.measure(fake, shown, place), self.measure(fundus, vessels, disc), strict=True)
         return tuple(((ours - theirs) / getattr(self, name)).abs().mean() for name, ours, theirs in each)
-
-    def apart(self, fake: Tensor, shown: Tensor, place: Tensor) -> tuple[Tensor, Tensor]:
-        """How the looks of paintings in any style lie apart from the photographs', as `Moments` has it: the sum of the losses and the mean
-        of the gaps."""
-        each = zip(self.law, self.measure(fake, shown, place), strict=True)
-        losses, gaps = zip(*(known(looks.flatten(1)) for known, looks in each), strict=True)
-        return sum(losses), sum(gaps) / len(gaps)
-
-
-def correlations(images: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
-    """Root mean squares (N, 3) of images (N, 3, H, W) about 0 where `weights` (N, 1, H, W) are, and correlations of red with green and
-    green with blue, (N, 2), on Fisher's scale."""
-    products = torch.einsum("nchw,ndhw->ncd", images * weights, images) / weights.sum((2, 3)).clamp(min=1)[..., None]
-    deviation = (products.diagonal(dim1=1, dim2=2) + 1e-7).sqrt()
-    return deviation, (0.99 * products[:, (0, 1), (1, 2)] / (deviation[:, :2] * deviation[:, 1:])).atanh()
 
 
 LAGS = [(0, 0), (0, 1), (0, 2), (0, 3), (1, -2), (1, -1), (1, 0), (1, 1), (1, 2), (2, -1), (2, 0), (2, 1), (3, 0)]  # (down, across) in px
@@ -621,15 +586,7 @@ def main(config: Config) -> None:
     sizes = [config.size * quarters // 4 for quarters in (2, 3, 4, 5)]
     moments = nn.ModuleList(photographs_moments(one, plain, centres, sizes, config.seed) for one in extractors)
     looks = Looks(plain.fundus, (plain.vessels > 0.5).float() * (plain.fov > 0.5), centres).to(run.device)
-    networks = {
-        "model": model,
-        "ema": ema.model,
-        "patch": patch,
-        "projected": projected,
-        "grains": grains,
-        "moments": moments,
-        "looks": looks,
-    }
+    networks = {"model": model, "ema": ema.model, "patch": patch, "projected": projected, "grains": grains, "moments": moments}
     run.restore(**networks, optimiser=optimiser, judge=judge)
     fixed = torch.randn(6, 1, config.size, config.size, generator=torch.Generator().manual_seed(1)).to(run.device)
     codes = torch.randn(3, config.style_channels + 1, generator=torch.Generator().manual_seed(2)).to(run.device)
@@ -708,10 +665,6 @@ def main(config: Config) -> None:
                 apart = looks(fake, shown, own, batch.fundus, batch.vessels, batch.disc)
                 loss = loss + config.looks * sum(apart)
                 terms |= dict(zip(looks.names, apart, strict=True))
-            else:
-                law_loss, law_gap = looks.apart(fake, shown, own)
-                loss = loss + config.looks * law_loss
-                terms["law_looks"] = law_gap
         elif unfinished:
             pooled, edges = unfinished_losses(fake, finished, (every - part).abs())
             disc = disc_loss(fake, finished, place)
