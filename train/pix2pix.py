@@ -537,7 +537,7 @@ def recolour(images: Tensor, generator: torch.Generator) -> Tensor:
     return images.flip(-1) if torch.rand(1, generator=generator) < 0.5 else images
 
 
-SPREAD = 1.35  # what a style does under a new tree is less than what it does under the map it was learned with
+SPREAD = 1.2  # what a style does under a new tree is less than what it does under the map it was learned with
 
 
 @torch.no_grad()
