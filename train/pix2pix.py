@@ -1,19 +1,19 @@
 """Train the translation from maps to photographs: `python -m train.pix2pix --data DRIVE --steps 15000 --out weights/pix2pix.safetensors`.
 
-Four discriminators: a conditional PatchGAN on the pixels; small heads on frozen ImageNet features (Projected GAN, Sauer et al. 2021),
-which need few images, two networks' in turn, since what one alone sees comes right for its eyes only; one that sees the grain alone,
-enlarged, since in a photograph it is a hundredth of the range and a discriminator whose slope is bounded hardly notices; and one that sees
-what lies between the grain and a whole image's forms, likewise. Steps take turns
-(BicycleGAN, Zhu et al. 2017): one paints a photograph again from its own style and texture code and is held to it by pixel and feature
-losses; the next draws the texture from N(0, I). There, in turn, it paints the photograph's vessels, whose contrast, and the coarse colours
-and the disc, are to come out; or a part of them, as in a drawing that is not finished, held to what the averaged network paints of all; or
-a tree that the other networks sampled. No photograph of it exists: the discriminators see it without its map, by which alone they would
-know it, and the means and variances of whole images' ImageNet features, at four sizes, and of the disc and its surroundings, enlarged, are
-held to the photographs' (Santos et al. 2019). Its style is drawn from the law, as the product does, or it is a photograph's, whose looks it
-is to have then: under the photograph's own map the network knows them by the map, and the style learns little of them. In all three a
-segmenter is to read the vessels off the image. In half of the steps the discriminators, too, look at the disc: of an image it is a
-fiftieth, and by it ours were told. Five of eight photographs are shown as they are: warping one blurs its grain. Training that starts from
-weights begins with discriminators that know nothing, so they may learn alone for a while.
+Four discriminators: a conditional PatchGAN on the pixels; small heads on frozen ImageNet features (Projected GAN, Sauer et al. 2021), which
+need few images, two networks' in turn, since what one alone sees comes right for its eyes only; one that sees the grain alone, enlarged,
+since in a photograph it is a hundredth of the range and a discriminator whose slope is bounded hardly notices; and one that sees what lies
+between the grain and a whole image's forms, likewise. Steps take turns (BicycleGAN, Zhu et al. 2017): one paints a photograph again from
+its own style and texture code and is held to it by pixel and feature losses; the next draws the texture from N(0, I). There, in turn, it
+paints the photograph's vessels, whose contrast, and the coarse colours and the disc, are to come out; or a part of them, as in a drawing
+that is not finished, held to what the averaged network paints of all; or a tree that the other networks sampled. No photograph of it
+exists: the discriminators see it without its map, by which alone they would know it, and the means and variances of whole images' ImageNet
+features, at four sizes, and of the disc and its surroundings, enlarged, are held to the photographs' (Santos et al. 2019). Its style is
+drawn from the law, as the product does, or it is a photograph's, whose looks it is to have then: under the photograph's own map the network
+knows them by the map, and the style learns little of them. In all three a segmenter is to read the vessels off the image. In half of the
+steps the discriminators, too, look at the disc: of an image it is a fiftieth, and by it ours were told. Five of eight photographs are shown
+as they are: warping one blurs its grain. Training that starts from weights begins with discriminators that know nothing, so they may learn
+alone for a while.
 """
 
 import os
@@ -74,7 +74,7 @@ class Config:
     projected: float = 1.0
     projected_tree: float = 3.0  # where a sampled tree is painted
     grain: float = 1.0  # adversarial, on the grain alone
-    forms: float = 1.0  # adversarial, on what is 4 to 34 px large
+    mottle: float = 1.0  # adversarial, on what is 4 to 34 px large
     slope: float = 96.0  # of the patch discriminators, at most: spectral norm alone makes it 1 and holds their logits within 0.1 of 0
     projected_slope: float = 48.0
     covariance: float = 4.0  # of the grain
@@ -375,7 +375,7 @@ def grain(images: Tensor) -> Tensor:
     return 16 * (images - local_mean(images, 7))
 
 
-def forms(images: Tensor) -> Tensor:
+def mottle(images: Tensor) -> Tensor:
     """What is 4 to 34 px large, enlarged 8 times, at half size and without the rim: (N, 3, H, W) -> (N, 3, H / 2, W / 2), about 0.5.
 
     Between the grain and what a whole image's features tell: the ground's mottles, and how its vessels differ from one another.
@@ -591,15 +591,15 @@ def main(config: Config) -> None:
     extractors = [Features(name).to(run.device) for name in Features.files]
     projected = nn.ModuleList(ProjectedDiscriminator(one.channels, slope=config.projected_slope) for one in extractors).to(run.device)
     grains = PatchDiscriminator(4, width=32, slope=config.slope).to(run.device)
+    mottles = PatchDiscriminator(3, width=32, slope=config.slope).to(run.device)
     optimiser = Adam(model.parameters(), config.lr, betas=(0.5, 0.99))
-    coarse = PatchDiscriminator(3, width=32, slope=config.slope).to(run.device)
-    judges = patch, projected, grains, coarse
+    judges = patch, projected, grains, mottles
     judge = Adam([p for one in judges for p in one.parameters()], config.judge_lr, betas=(0.5, 0.99))
     sizes = [config.size * quarters // 4 for quarters in (2, 3, 4, 5)]
     moments = nn.ModuleList(photographs_moments(one, plain, centres, sizes, config.seed) for one in extractors)
     looks = Looks(plain.fundus, (plain.vessels > 0.5).float() * (plain.fov > 0.5), centres).to(run.device)
     networks = {"model": model, "ema": ema.model, "patch": patch, "projected": projected, "grains": grains}
-    networks |= {"coarse": coarse, "moments": moments}
+    networks |= {"mottles": mottles, "moments": moments}
     run.restore(**networks, optimiser=optimiser, judge=judge)
     fixed = torch.randn(6, 1, config.size, config.size, generator=torch.Generator().manual_seed(1)).to(run.device)
     codes = torch.randn(3, config.style_channels + 1, generator=torch.Generator().manual_seed(2)).to(run.device)
@@ -700,8 +700,8 @@ def main(config: Config) -> None:
             loss = loss - config.grain * grains(fake_grain)[0].mean()
         if not unfinished:
             turned = torch.rot90(stack[:, :3], int(torch.randint(0, 4, (1,), generator=generator)), (2, 3))
-            real_forms, fake_forms = (forms(x) for x in recolour(turned, generator).chunk(2))
-            loss = loss - config.forms * coarse(fake_forms)[0].mean()
+            real_mottle, fake_mottle = (mottle(x) for x in recolour(turned, generator).chunk(2))
+            loss = loss - config.mottle * mottles(fake_mottle)[0].mean()
         if native and again:
             ground = (1 - F.max_pool2d(batch.vessels, 13, 1, 6)) * (1 - F.max_pool2d(1 - batch.fov, 13, 1, 6))
             covariance = covariance_loss(grain_covariance(fake, ground), grain_covariance(batch.fundus, ground))
@@ -718,9 +718,9 @@ def main(config: Config) -> None:
             real_heads = heads(real_features, real_view[:, 3:])
             fake_heads = heads([f.detach() for f in fake_features], fake_view[:, 3:].detach())
             heads_loss = sum(hinge_discriminator(r, f) for r, f in zip(real_heads, fake_heads, strict=True)) / len(real_heads)
-            forms_loss = hinge_discriminator(coarse(real_forms.detach())[0], coarse(fake_forms.detach())[0])
-            judges_loss = patch_loss + heads_loss + forms_loss
-            terms |= {"patch": patch_loss, "projected": heads_loss, "forms": forms_loss}
+            mottle_loss = hinge_discriminator(mottles(real_mottle.detach())[0], mottles(fake_mottle.detach())[0])
+            judges_loss = patch_loss + heads_loss + mottle_loss
+            terms |= {"patch": patch_loss, "projected": heads_loss, "mottle": mottle_loss}
             if native:
                 terms["grain"] = hinge_discriminator(grains(real_grain)[0], grains(fake_grain.detach())[0])
                 judges_loss = judges_loss + terms["grain"]

@@ -27,10 +27,10 @@ from train.pix2pix import (
     disc_loss,
     finding_loss,
     fit_style_law,
-    forms,
     grain_covariance,
     in_part,
     middle,
+    mottle,
     native_batch,
     photographs_moments,
     turn_of,
@@ -58,9 +58,9 @@ def test_grain_covariance_is_that_of_the_noise_that_made_it():
 
 
 @pytest.mark.parametrize(("period", "least", "most"), [(2, 0.0, 0.01), (8, 0.8, 1.25), (24, 0.8, 1.25), (256, 0.0, 0.05)])
-def test_forms_are_what_is_4_to_34_px_large_eight_times_as_strong(period, least, most):
+def test_the_mottle_is_what_is_4_to_34_px_large_eight_times_as_strong(period, least, most):
     wave = torch.cos(2 * torch.pi * torch.arange(512) / period)
-    shown = forms((0.5 + 0.01 * wave).expand(1, 3, 512, 512))[..., 64:192] - 0.5
+    shown = mottle((0.5 + 0.01 * wave).expand(1, 3, 512, 512))[..., 64:192] - 0.5
     assert shown.shape == (1, 3, 256, 128)
     strength = shown[:, :, 128].std() / (0.08 * wave.std())
     assert least <= strength <= most
