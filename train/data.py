@@ -114,6 +114,12 @@ def field_of_view(size: int = SIZE) -> Tensor:
     return ((axis[:, None] ** 2 + axis[None] ** 2).sqrt() <= size / 2 - 1).float()[None]
 
 
+def within(images: Tensor) -> Tensor:
+    """Black outside a disc a little smaller than the field of view: where the rim lies tells of the cropping and not of the eye."""
+    axis = (torch.arange(images.shape[-1], device=images.device) + 0.5) / images.shape[-1] - 0.5
+    return images * ((axis[:, None].square() + axis.square()).sqrt() < 0.46)
+
+
 def random_grid(
     count: int,
     generator: torch.Generator,

@@ -37,11 +37,11 @@ from retsynth import checkpoint
 from retsynth.connect import connect
 from retsynth.denoiser import Denoiser
 from retsynth.pix2pix import Pix2Pix, Pix2PixConfig, appearance, disc_map, set_contrast
-from retsynth.position import position
 from retsynth.prior import FlowPrior
 from retsynth.vae import ResidualVAE, kl_divergence
-from train.data import SIZE, Drive, disc_centres, field_of_view, moved, on, random_grid, read_drive, warp, whole
+from train.data import SIZE, Drive, disc_centres, field_of_view, moved, on, random_grid, read_drive, warp, whole, within
 from train.drawing import courses, drawn, erased, sketch
+from train.looks import Looks
 from train.loop import EMA, Run, parse
 from train.losses import PatchDiscriminator, hinge_discriminator, local_mean
 from train.reader import Reader, reading_loss, train_reader
@@ -364,12 +364,6 @@ def read_vessels(run: Run, drive: Drive) -> Reader:
     return reader
 
 
-def within(images: Tensor) -> Tensor:
-    """Black outside a disc a little smaller than the field of view: where the rim lies tells of the cropping and not of the eye."""
-    axis = (torch.arange(images.shape[-1], device=images.device) + 0.5) / images.shape[-1] - 0.5
-    return images * ((axis[:, None].square() + axis.square()).sqrt() < 0.46)
-
-
 def grain(images: Tensor) -> Tensor:
     """What is finer than 7 px, enlarged 16 times: (N, 3, H, W) -> same, about 0. A camera's grain becomes a tenth to a fifth."""
     return 16 * (images - local_mean(images, 7))
@@ -405,76 +399,6 @@ def disc_loss(fake: Tensor, fundus: Tensor, disc: Tensor) -> Tensor:
     """How two images (N, 3, H, W), pooled by 2, differ in and around the optic disc at `disc` (N, 2)."""
     near = F.avg_pool2d(disc_map(disc, *fake.shape[2:]), 2)
     return (near * (F.avg_pool2d(fake, 2) - F.avg_pool2d(fundus, 2)).abs()).sum() / near.sum() / 3
-
-
-class Looks(nn.Module):
-    """What of a photograph its style is to carry to any other map: how its colours are spread, how strong the structure of its ground is at
-    each size from 2 to 64 px and how far its colours share it, its vessels' contrast, and how its optic disc looks from the middle outward;
-    nowhere else is a place asked for. Histograms and bands tell textures (Heeger & Bergen 1995), with the bands' correlations between
-    colours (Portilla & Simoncelli 2000). Differences are in standard deviations over the photographs `fundus` (M, 3, H, W) with `vessels`
-    (M, 1, H, W) and discs at `centres` (M, 2).
-    """
-
-    names = ("colours", "structure", "shared", "vessels", "disc_looks")
-    rings = (0.0, 0.03, 0.06, 0.09, 0.12, 0.16, 0.24)  # in half-widths; a disc's radius is 0.1 to 0.13
-
-    def __init__(self, fundus: Tensor, vessels: Tensor, centres: Tensor, bins: int = 16) -> None:
-        super().__init__()
-        self.bins = bins
-        each = zip(fundus, vessels, centres, strict=True)
-        groups = zip(*(self.measure(f[None], v[None], c[None]) for f, v, c in each), strict=True)
-        for name, group in zip(self.names, groups, strict=True):
-            spread = torch.cat(group).std(0)
-            self.register_buffer(name, spread.clamp(min=0.3 * float(spread.mean())))
-
-    def measure(self, fundus: Tensor, vessels: Tensor, disc: Tensor) -> tuple[Tensor, ...]:
-        """Photographs (N, 3, H, W), their vessels (N, 1, H, W) and discs' places (N, 2): colours (N, 3, bins), structure (N, 3, 5), shared
-        structure (N, 2, 5), contrast (N, 3), disc (N, 3, 12).
-
-        What red and green, green and blue share is measured off the disc, whose edge would outweigh the rest.
-        """
-        inside = within(torch.ones_like(vessels))
-        x, weights = F.avg_pool2d(fundus, 2), F.avg_pool2d(inside * (1 - F.max_pool2d(vessels, 9, 1, 4)), 2)
-        off = F.avg_pool2d(((position(vessels)[:, :2] - disc[:, :, None, None]).norm(dim=1, keepdim=True) > 0.2).float(), 2)
-        place = F.avg_pool2d(inside[:1], 4)[0, 0] == 1
-        ordered = F.avg_pool2d(x, 2)[:, :, place].sort(-1).values
-        colours = torch.stack([part.mean(-1) for part in ordered.tensor_split(self.bins, -1)], -1)
-        structure, shared = [], []
-        for _ in range(5):
-            half = F.avg_pool2d(x, 2)
-            band = x - F.interpolate(half, scale_factor=2, mode="bilinear", align_corners=False)
-            energy = (band.square() * weights).sum((2, 3)) / weights.sum((2, 3)).clamp(min=1)
-            structure.append(0.5 * (energy + 1e-7).log())
-            far = weights * off
-            products = torch.einsum("nchw,ndhw->ncd", band * far, band) / far.sum((2, 3)).clamp(min=1)[..., None]
-            deviation = (products.diagonal(dim1=1, dim2=2) + 1e-7).sqrt()
-            shared.append((0.99 * products[:, (0, 1), (1, 2)] / (deviation[:, :2] * deviation[:, 1:])).atanh())  # Fisher 1915
-            x, weights, off = half, F.avg_pool2d(weights, 2), F.avg_pool2d(off, 2)
-        seen = vessels * inside
-        local = local_mean(fundus, 25) - fundus
-        contrast = (local * seen).sum((2, 3)) / seen.sum((2, 3)).clamp(min=1)
-        return colours, torch.stack(structure, -1), torch.stack(shared, -1), contrast, self.measure_disc(fundus, vessels, disc)
-
-    def measure_disc(self, fundus: Tensor, vessels: Tensor, disc: Tensor) -> Tensor:
-        """Mean colours between the vessels in rings around the disc at `disc` (N, 2), toward the macula and away from it: (N, 3, 12).
-
-        The rim of a disc is redder than its cup, and on the side away from the macula hardly brighter than what surrounds it.
-        """
-        aside = position(vessels)[:, :2] - disc[:, :, None, None]
-        distance, inward = aside.norm(dim=1, keepdim=True), aside[:, :1] * disc[:, :1, None, None] < 0
-        ground, cells = 1 - F.max_pool2d(vessels, 3, 1, 1), []
-        for low, high in zip(self.rings[:-1], self.rings[1:], strict=True):
-            ring = ground * ((distance >= low) & (distance < high))
-            for side in (inward, ~inward):
-                weights = ring * (side + 0.02)  # the other side stands in where vessels hide this one
-                cells.append((fundus * weights).sum((2, 3)) / weights.sum((2, 3)).clamp(min=1e-6))
-        return torch.stack(cells, -1)
-
-    def forward(self, fake: Tensor, shown: Tensor, place: Tensor, fundus: Tensor, vessels: Tensor, disc: Tensor) -> tuple[Tensor, ...]:
-        """How paintings of the maps `shown`, discs at `place`, differ from photographs with `vessels`, discs at `disc`: mean differences in
-        the order of `names`."""
-        each = zip(self.names, self.measure(fake, shown, place), self.measure(fundus, vessels, disc), strict=True)
-        return tuple(((ours - theirs) / getattr(self, name)).abs().mean() for name, ours, theirs in each)
 
 
 LAGS = [(0, 0), (0, 1), (0, 2), (0, 3), (1, -2), (1, -1), (1, 0), (1, 1), (1, 2), (2, -1), (2, 0), (2, 1), (3, 0)]  # (down, across) in px

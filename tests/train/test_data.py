@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from skimage.draw import line
 from skimage.measure import label
 
-from train.data import Drive, disc_centres, disc_side, field_of_view, random_grid, random_maps, read_drive, warp, whole
+from train.data import Drive, disc_centres, disc_side, field_of_view, random_grid, random_maps, read_drive, warp, whole, within
 
 
 def generator(seed=0):
@@ -150,3 +150,8 @@ def test_a_warp_neither_cuts_thin_vessels_nor_fattens_them():
     assert sum(pieces) < sum(cut) / 3
     assert whole(soft).sum() < 1.25 * 4 * drawn.sum()
     assert torch.equal(whole(torch.ones(1, 1, 32, 32)), torch.ones(1, 1, 32, 32)) and not whole(torch.zeros(1, 1, 32, 32)).any()
+
+
+def test_the_rim_is_hidden_and_the_eye_is_not():
+    hidden = within(torch.ones(1, 3, 128, 128))
+    assert hidden[..., 64, 64].all() and hidden[..., 64, 8].all() and not hidden[..., 64, 2].any() and not hidden[..., 0, 0].any()

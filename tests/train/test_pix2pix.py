@@ -18,7 +18,6 @@ from train.pix2pix import (
     Config,
     Examples,
     Features,
-    Looks,
     Moments,
     ProjectedDiscriminator,
     contrast_loss,
@@ -36,7 +35,6 @@ from train.pix2pix import (
     turn_of,
     unfinished_losses,
     unmapped,
-    within,
 )
 
 
@@ -81,42 +79,6 @@ def test_covariance_loss_sees_the_strength_and_the_spectrum_of_the_grain_but_not
     assert loss(torch.nn.functional.avg_pool2d(photograph(2, strength=0.03), 3, 1, 1)) > 5 * other  # as strong, and coarser
     blot = 0.3 * torch.nn.functional.max_pool2d(1 - ground, 1) * (1 - torch.nn.functional.max_pool2d(ground, 7, 1, 3))
     assert abs(loss(photograph(2) + blot) - other) < 0.5 * other  # more than 3 px from the ground: nothing of it is seen
-
-
-def test_looks_are_a_photographs_whatever_its_vessels_and_each_is_told_by_its_own_measure(tiny_drive):
-    drive = read_drive(tiny_drive, "training", size=256)
-    vessels, fov = (drive.vessels > 0.5).float() * (drive.fov > 0.5), (drive.fov > 0.5).float()
-
-    here, there = torch.tensor([[0.5, 0.1]]), torch.tensor([[-0.4, -0.1]])  # the one is the other's mirror image, moved
-    axis = (torch.arange(256) + 0.5) / 128 - 1
-
-    def photograph(vessels, disc=here, seed=0, depth=0.1, ground=0.02, colour=(0.6, 0.3, 0.1), rim=0.05, pale=0.0, blue=0.4):
-        courses = noise(1, 2, 32, 32, seed=seed)
-        coarse = torch.cat((courses[:, :1].expand(-1, 2, -1, -1), (1 - blue**2) ** 0.5 * courses[:, :1] + blue * courses[:, 1:]), 1)
-        coarse = F.interpolate(coarse, size=256, mode="bilinear")  # `blue`: how much of blue's is its own
-        across, down = axis - disc[:, 0], axis[:, None] - disc[:, 1]
-        distance = (across.square() + down.square()).sqrt()
-        glow = rim * (distance < 0.12) + 0.1 * (distance < 0.05) + pale * ((distance < 0.12) & (across * disc[:, 0] < 0))
-        return (torch.tensor(colour)[:, None, None] * (1 + ground / 0.1 * coarse) + glow - depth * vessels) * fov[:1]
-
-    grounds, depths, reds, rims, blues = (0.01, 0.02, 0.03), (0.05, 0.1, 0.15), (0.5, 0.6, 0.7), (0.0, 0.05, 0.1), (0.3, 0.4, 0.5)
-    each = enumerate(zip(depths, grounds, reds, rims, blues, strict=True))
-    several = [photograph(vessels[:1], here, i, d, g, (r, 0.3, 0.1), rim, blue=blue) for i, (d, g, r, rim, blue) in each]
-    looks = Looks(torch.cat(several), vessels[:1].expand(3, -1, -1, -1), here.expand(3, -1))
-
-    def apart(**changed):
-        other = photograph(vessels[1:2], there, seed=5, **changed)  # another map, another course of the ground, another place of the disc
-        losses = looks(other, vessels[1:2], there, photograph(vessels[:1]), vessels[:1], here)
-        return dict(zip(looks.names, torch.stack(losses).tolist(), strict=True))
-
-    same = apart()
-    assert max(same.values()) < 0.5
-    assert apart(colour=(0.7, 0.4, 0.15))["colours"] > 3 * same["colours"]
-    assert apart(ground=0.04)["structure"] > 2.5 * same["structure"]
-    assert apart(blue=0.9)["shared"] > 3 * same["shared"]
-    assert apart(depth=0.2)["vessels"] > 3 * same["vessels"]
-    assert apart(rim=0.2)["disc_looks"] > 3 * same["disc_looks"]
-    assert apart(pale=0.2)["disc_looks"] > 2 * same["disc_looks"]  # toward the macula alone
 
 
 def test_contrast_loss_sees_vessels_fade_and_nothing_else():
@@ -281,11 +243,6 @@ def test_examples_depend_on_seed_step_and_process_alone_and_are_what_their_turn_
         else:
             assert torch.equal(example.shown, example.batch.vessels)
     assert [turn_of(step).again for step in range(8)] == [True, False, False, False, True, False, True, False]
-
-
-def test_the_rim_is_hidden_and_the_eye_is_not():
-    hidden = within(torch.ones(1, 3, 128, 128))
-    assert hidden[..., 64, 64].all() and hidden[..., 64, 8].all() and not hidden[..., 64, 2].any() and not hidden[..., 0, 0].any()
 
 
 def test_the_middle_of_a_spot_and_of_nothing():

@@ -1,0 +1,132 @@
+"""How a photograph looks whatever its vessels: what a style is to carry from one map to another."""
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from scipy.ndimage import convolve, distance_transform_edt, label, median
+from skimage.morphology import skeletonize
+from torch import Tensor, nn
+
+from retsynth.position import position
+from train.data import within
+from train.losses import local_mean
+
+THICK = 5.0  # px; thinner vessels are compared apart
+SHORTEST = 16  # px; shorter pieces are too few pixels to have a contrast
+
+
+def pieces(vessels: Tensor) -> tuple[Tensor, Tensor]:
+    """A map (1, H, W) of 0 and 1, cut where vessels branch or cross: the number of each pixel's piece, int64 (H, W), 0 where there is none,
+    and by number the pieces' calibres in px (K + 1,), medians along their centre lines; 0 for pieces too short to be used."""
+    binary = vessels[0].cpu().numpy() > 0.5
+    lines = skeletonize(binary)
+    neighbours = convolve(lines.astype(int), np.ones((3, 3), int), mode="constant") - 1
+    numbers, count = label(lines & (neighbours <= 2), np.ones((3, 3)))
+    long = np.flatnonzero(np.bincount(numbers.ravel())[1:] >= SHORTEST) + 1
+    calibres = np.zeros(count + 1, np.float32)
+    calibres[long] = median(2 * distance_transform_edt(binary), numbers, long)
+    away, nearest = distance_transform_edt(~np.isin(numbers, long), return_indices=True)
+    numbers = numbers[tuple(nearest)] * (binary & (away < 8))
+    return torch.from_numpy(numbers.astype(np.int64)).to(vessels.device), torch.from_numpy(calibres).to(vessels.device)
+
+
+def shares(values: Tensor, weights: Tensor, count: int) -> Tensor:
+    """Means of `count` equal shares of a weighted sample, from the smallest: values (C, K) and weights (K,), K > 0 -> (C, count).
+
+    Between two samples their mean absolute difference is, but for what differs inside a share, the Wasserstein distance.
+    """
+    ordered, order = values.sort(1)
+    ends = weights[order].cumsum(1)[:, None] / weights.sum()
+    edges = torch.linspace(0, 1, count + 1, device=values.device)[:, None]
+    below = torch.minimum(ends, edges[1:]), torch.minimum(F.pad(ends, (1, -1)), edges[1:])
+    mine = (torch.maximum(below[0], edges[:-1]) - torch.maximum(below[1], edges[:-1])).clamp(min=0)
+    return count * (mine * ordered[:, None]).sum(-1)
+
+
+class Looks(nn.Module):
+    """What of a photograph its style is to carry to any other map: how its colours are spread, how strong the structure of its ground is at
+    each size from 2 to 64 px and how far its colours share it, its vessels' contrast and how that varies from vessel to vessel, and how its
+    optic disc looks from the middle outward; nowhere else is a place asked for. Histograms and bands tell textures (Heeger & Bergen 1995),
+    with the bands' correlations between colours (Portilla & Simoncelli 2000). Differences are in standard deviations over the photographs
+    `fundus` (M, 3, H, W) with `vessels` (M, 1, H, W) and discs at `centres` (M, 2).
+    """
+
+    names = ("colours", "structure", "shared", "vessels", "variety", "disc_looks")
+    rings = (0.0, 0.03, 0.06, 0.09, 0.12, 0.16, 0.24)  # in half-widths; a disc's radius is 0.1 to 0.13
+
+    def __init__(self, fundus: Tensor, vessels: Tensor, centres: Tensor, bins: int = 16) -> None:
+        super().__init__()
+        self.bins = bins
+        each = zip(fundus, vessels, centres, strict=True)
+        groups = zip(*(self.measure(f[None], v[None], c[None]) for f, v, c in each), strict=True)
+        for name, group in zip(self.names, groups, strict=True):
+            spread = torch.cat(group).std(0)
+            self.register_buffer(name, spread.clamp(min=0.3 * float(spread.mean())))
+
+    def measure(self, fundus: Tensor, vessels: Tensor, disc: Tensor) -> tuple[Tensor, ...]:
+        """Photographs (N, 3, H, W), their vessels (N, 1, H, W) and discs' places (N, 2): colours (N, 3, bins), structure (N, 3, 5), shared
+        structure (N, 2, 5), contrast (N, 3), its variety (N, 3, 12), disc (N, 3, 12).
+
+        What red and green, green and blue share is measured off the disc, whose edge would outweigh the rest; so are vessels' pieces.
+        """
+        inside = within(torch.ones_like(vessels))
+        x, weights = F.avg_pool2d(fundus, 2), F.avg_pool2d(inside * (1 - F.max_pool2d(vessels, 9, 1, 4)), 2)
+        away = ((position(vessels)[:, :2] - disc[:, :, None, None]).norm(dim=1, keepdim=True) > 0.2).float()
+        off = F.avg_pool2d(away, 2)
+        place = F.avg_pool2d(inside[:1], 4)[0, 0] == 1
+        ordered = F.avg_pool2d(x, 2)[:, :, place].sort(-1).values
+        colours = torch.stack([part.mean(-1) for part in ordered.tensor_split(self.bins, -1)], -1)
+        structure, shared = [], []
+        for _ in range(5):
+            half = F.avg_pool2d(x, 2)
+            band = x - F.interpolate(half, scale_factor=2, mode="bilinear", align_corners=False)
+            energy = (band.square() * weights).sum((2, 3)) / weights.sum((2, 3)).clamp(min=1)
+            structure.append(0.5 * (energy + 1e-7).log())
+            far = weights * off
+            products = torch.einsum("nchw,ndhw->ncd", band * far, band) / far.sum((2, 3)).clamp(min=1)[..., None]
+            deviation = (products.diagonal(dim1=1, dim2=2) + 1e-7).sqrt()
+            shared.append((0.99 * products[:, (0, 1), (1, 2)] / (deviation[:, :2] * deviation[:, 1:])).atanh())  # Fisher 1915
+            x, weights, off = half, F.avg_pool2d(weights, 2), F.avg_pool2d(off, 2)
+        seen = vessels * inside
+        local = local_mean(fundus, 25) - fundus
+        contrast = (local * seen).sum((2, 3)) / seen.sum((2, 3)).clamp(min=1)
+        variety = torch.stack([self.measure_variety(*one) for one in zip(local, vessels, seen * away, strict=True)])
+        return colours, torch.stack(structure, -1), torch.stack(shared, -1), contrast, variety, self.measure_disc(fundus, vessels, disc)
+
+    def measure_variety(self, local: Tensor, vessels: Tensor, seen: Tensor) -> Tensor:
+        """How the contrast `local` (3, H, W) of thin and of thick vessels varies from piece to piece where they are `seen` (1, H, W): means
+        of six equal shares less the mean of all, (3, 12). Arteries are brighter than veins, and along a vessel that hardly changes.
+        """
+        numbers, calibres = pieces(vessels)
+        numbers = (numbers * (seen[0] > 0)).flatten()
+        area = torch.bincount(numbers, minlength=len(calibres)).float()
+        means = local.new_zeros(3, len(calibres)).index_add(1, numbers, local.flatten(1)) / area.clamp(min=1)
+        enough, thick, out = (area >= 40) & (calibres > 0), calibres >= THICK, []
+        for chosen in (enough & ~thick, enough & thick):
+            if not chosen.any():  # nothing differs
+                out.append(local.new_zeros(3, 6))
+                continue
+            six = shares(means[:, chosen], area[chosen], 6)
+            out.append(six - six.mean(1, keepdim=True))
+        return torch.cat(out, 1)
+
+    def measure_disc(self, fundus: Tensor, vessels: Tensor, disc: Tensor) -> Tensor:
+        """Mean colours between the vessels in rings around the disc at `disc` (N, 2), toward the macula and away from it: (N, 3, 12).
+
+        The rim of a disc is redder than its cup, and on the side away from the macula hardly brighter than what surrounds it.
+        """
+        aside = position(vessels)[:, :2] - disc[:, :, None, None]
+        distance, inward = aside.norm(dim=1, keepdim=True), aside[:, :1] * disc[:, :1, None, None] < 0
+        ground, cells = 1 - F.max_pool2d(vessels, 3, 1, 1), []
+        for low, high in zip(self.rings[:-1], self.rings[1:], strict=True):
+            ring = ground * ((distance >= low) & (distance < high))
+            for side in (inward, ~inward):
+                weights = ring * (side + 0.02)  # the other side stands in where vessels hide this one
+                cells.append((fundus * weights).sum((2, 3)) / weights.sum((2, 3)).clamp(min=1e-6))
+        return torch.stack(cells, -1)
+
+    def forward(self, fake: Tensor, shown: Tensor, place: Tensor, fundus: Tensor, vessels: Tensor, disc: Tensor) -> tuple[Tensor, ...]:
+        """How paintings of the maps `shown`, discs at `place`, differ from photographs with `vessels`, discs at `disc`: mean differences in
+        the order of `names`."""
+        each = zip(self.names, self.measure(fake, shown, place), self.measure(fundus, vessels, disc), strict=True)
+        return tuple(((ours - theirs) / getattr(self, name)).abs().mean() for name, ours, theirs in each)
