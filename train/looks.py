@@ -13,21 +13,26 @@ from train.losses import local_mean
 
 THICK = 5.0  # px; thinner vessels are compared apart
 SHORTEST = 16  # px; shorter pieces are too few pixels to have a contrast
+REACH = 8  # px from a piece's centre line, at most; the widest vessel's half
+ENOUGH = 40  # px of a piece that are seen; a mean of fewer is noise
 
 
-def pieces(vessels: Tensor) -> tuple[Tensor, Tensor]:
-    """A map (1, H, W) of 0 and 1, cut where vessels branch or cross: the number of each pixel's piece, int64 (H, W), 0 where there is none,
-    and by number the pieces' calibres in px (K + 1,), medians along their centre lines; 0 for pieces too short to be used."""
-    binary = vessels[0].cpu().numpy() > 0.5
-    lines = skeletonize(binary)
-    neighbours = convolve(lines.astype(int), np.ones((3, 3), int), mode="constant") - 1
-    numbers, count = label(lines & (neighbours <= 2), np.ones((3, 3)))
-    long = np.flatnonzero(np.bincount(numbers.ravel())[1:] >= SHORTEST) + 1
-    calibres = np.zeros(count + 1, np.float32)
-    calibres[long] = median(2 * distance_transform_edt(binary), numbers, long)
-    away, nearest = distance_transform_edt(~np.isin(numbers, long), return_indices=True)
-    numbers = numbers[tuple(nearest)] * (binary & (away < 8))
-    return torch.from_numpy(numbers.astype(np.int64)).to(vessels.device), torch.from_numpy(calibres).to(vessels.device)
+def pieces(vessels: Tensor) -> Tensor:
+    """Maps (N, 1, H, W) of 0 and 1, cut where vessels branch or cross, as two more (N, 2, H, W): the number of each pixel's piece, 0 where
+    there is none, and that piece's calibre in px, the median along its centre line. Pieces too short to have a contrast are left out."""
+    out = torch.zeros(len(vessels), 2, *vessels.shape[2:])
+    for (number, calibre), binary in zip(out, vessels[:, 0].cpu().numpy() > 0.5, strict=True):
+        lines = skeletonize(binary)
+        neighbours = convolve(lines.astype(int), np.ones((3, 3), int), mode="constant") - 1
+        numbers, count = label(lines & (neighbours <= 2), np.ones((3, 3)))
+        long = np.flatnonzero(np.bincount(numbers.ravel())[1:] >= SHORTEST) + 1
+        calibres = np.zeros(count + 1, np.float32)
+        calibres[long] = median(2 * distance_transform_edt(binary), numbers, long)
+        away, nearest = distance_transform_edt(calibres[numbers] == 0, return_indices=True)
+        numbers = numbers[tuple(nearest)] * (binary & (away < REACH) & (calibres > 0).any())
+        number.copy_(torch.from_numpy(numbers))
+        calibre.copy_(torch.from_numpy(calibres[numbers]))
+    return out.to(vessels.device)
 
 
 def shares(values: Tensor, weights: Tensor, count: int) -> Tensor:
@@ -58,14 +63,14 @@ class Looks(nn.Module):
         super().__init__()
         self.bins = bins
         each = zip(fundus, vessels, centres, strict=True)
-        groups = zip(*(self.measure(f[None], v[None], c[None]) for f, v, c in each), strict=True)
+        groups = zip(*(self.measure(f[None], v[None], pieces(v[None]), c[None]) for f, v, c in each), strict=True)
         for name, group in zip(self.names, groups, strict=True):
             spread = torch.cat(group).std(0)
             self.register_buffer(name, spread.clamp(min=0.3 * float(spread.mean())))
 
-    def measure(self, fundus: Tensor, vessels: Tensor, disc: Tensor) -> tuple[Tensor, ...]:
-        """Photographs (N, 3, H, W), their vessels (N, 1, H, W) and discs' places (N, 2): colours (N, 3, bins), structure (N, 3, 5), shared
-        structure (N, 2, 5), contrast (N, 3), its variety (N, 3, 12), disc (N, 3, 12).
+    def measure(self, fundus: Tensor, vessels: Tensor, cut: Tensor, disc: Tensor) -> tuple[Tensor, ...]:
+        """Photographs (N, 3, H, W), their vessels (N, 1, H, W), these' `pieces`, discs' places (N, 2): colours (N, 3, bins), structure
+        (N, 3, 5), shared structure (N, 2, 5), contrast (N, 3), its variety (N, 3, 12), disc (N, 3, 12).
 
         What red and green, green and blue share is measured off the disc, whose edge would outweigh the rest; so are vessels' pieces.
         """
@@ -90,18 +95,19 @@ class Looks(nn.Module):
         seen = vessels * inside
         local = local_mean(fundus, 25) - fundus
         contrast = (local * seen).sum((2, 3)) / seen.sum((2, 3)).clamp(min=1)
-        variety = torch.stack([self.measure_variety(*one) for one in zip(local, vessels, seen * away, strict=True)])
+        variety = torch.stack([self.measure_variety(*one) for one in zip(local, cut, seen * away, strict=True)])
         return colours, torch.stack(structure, -1), torch.stack(shared, -1), contrast, variety, self.measure_disc(fundus, vessels, disc)
 
-    def measure_variety(self, local: Tensor, vessels: Tensor, seen: Tensor) -> Tensor:
-        """How the contrast `local` (3, H, W) of thin and of thick vessels varies from piece to piece where they are `seen` (1, H, W): means
-        of six equal shares less the mean of all, (3, 12). Arteries are brighter than veins, and along a vessel that hardly changes.
+    def measure_variety(self, local: Tensor, cut: Tensor, seen: Tensor) -> Tensor:
+        """How the contrast `local` (3, H, W) of thin and of thick vessels varies from piece to piece, `cut` (2, H, W), where they are
+        `seen` (1, H, W): means of six equal shares less the mean of all, (3, 12). Arteries are brighter than veins; along a vessel that
+        hardly changes.
         """
-        numbers, calibres = pieces(vessels)
-        numbers = (numbers * (seen[0] > 0)).flatten()
-        area = torch.bincount(numbers, minlength=len(calibres)).float()
-        means = local.new_zeros(3, len(calibres)).index_add(1, numbers, local.flatten(1)) / area.clamp(min=1)
-        enough, thick, out = (area >= 40) & (calibres > 0), calibres >= THICK, []
+        numbers = (cut[0] * (seen[0] > 0)).flatten().long()
+        area = torch.bincount(numbers).float()
+        calibres = torch.zeros_like(area).scatter_reduce(0, numbers, (cut[1] * (seen[0] > 0)).flatten().float(), "amax")
+        means = local.new_zeros(3, len(area)).index_add(1, numbers, local.flatten(1)) / area.clamp(min=1)
+        enough, thick, out = (area >= ENOUGH) & (calibres > 0), calibres >= THICK, []
         for chosen in (enough & ~thick, enough & thick):
             if not chosen.any():  # nothing differs
                 out.append(local.new_zeros(3, 6))
@@ -125,8 +131,18 @@ class Looks(nn.Module):
                 cells.append((fundus * weights).sum((2, 3)) / weights.sum((2, 3)).clamp(min=1e-6))
         return torch.stack(cells, -1)
 
-    def forward(self, fake: Tensor, shown: Tensor, place: Tensor, fundus: Tensor, vessels: Tensor, disc: Tensor) -> tuple[Tensor, ...]:
+    def forward(
+        self,
+        fake: Tensor,
+        shown: Tensor,
+        place: Tensor,
+        fundus: Tensor,
+        vessels: Tensor,
+        disc: Tensor,
+        cuts: tuple[Tensor, Tensor] | None = None,
+    ) -> tuple[Tensor, ...]:
         """How paintings of the maps `shown`, discs at `place`, differ from photographs with `vessels`, discs at `disc`: mean differences in
-        the order of `names`."""
-        each = zip(self.names, self.measure(fake, shown, place), self.measure(fundus, vessels, disc), strict=True)
+        the order of `names`. `cuts`: the `pieces` of both maps, where they are known."""
+        ours, theirs = cuts or (pieces(shown), pieces(vessels))
+        each = zip(self.names, self.measure(fake, shown, ours, place), self.measure(fundus, vessels, theirs, disc), strict=True)
         return tuple(((ours - theirs) / getattr(self, name)).abs().mean() for name, ours, theirs in each)

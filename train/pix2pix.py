@@ -41,7 +41,7 @@ from retsynth.prior import FlowPrior
 from retsynth.vae import ResidualVAE, kl_divergence
 from train.data import SIZE, Drive, disc_centres, field_of_view, moved, on, random_grid, read_drive, warp, whole, within
 from train.drawing import courses, drawn, erased, sketch
-from train.looks import Looks
+from train.looks import Looks, pieces
 from train.loop import EMA, Run, parse
 from train.losses import PatchDiscriminator, hinge_discriminator, local_mean
 from train.reader import Reader, reading_loss, train_reader
@@ -296,6 +296,7 @@ class Example(NamedTuple):
     scribble: Tensor  # the part, `drawn`: the disc is to be found by it
     place: Tensor  # (N, 2), the disc's place in these three
     noise: Tensor  # (N, 1, S, S) ~ N(0, 1)
+    cuts: Tensor  # (2, N, 2, S, S), `pieces` of `shown` and of the photographs' vessels where looks are borrowed; else of none, N = 0
 
     def cast(self, to: torch.device | torch.dtype) -> "Example":
         batch, rest = ((x.to(to, non_blocking=True) for x in tensors) for tensors in (self.batch, self[1:]))
@@ -327,7 +328,8 @@ class Examples(Dataset):
             shown = part if turn.unfinished else batch.vessels
             seen = drawn(shown, generator)
         noise = torch.randn(batch.fov.shape, generator=generator)
-        return Example(batch, shown, seen, every, part, drawn(part, generator), place, noise).cast(torch.float16)
+        cuts = torch.stack([pieces(x if turn.borrowed else x[:0]) for x in (shown, batch.vessels)])  # numbers to 2048 are whole in float16
+        return Example(batch, shown, seen, every, part, drawn(part, generator), place, noise, cuts).cast(torch.float16)
 
 
 @torch.no_grad()
@@ -532,7 +534,7 @@ def main(config: Config) -> None:
     loader = DataLoader(ahead, batch_size=None, num_workers=config.workers, pin_memory=run.device.type == "cuda")
     for (step, generator), example in zip(run.steps(), loader, strict=True):
         native, again, dreamt, unfinished, borrowed = turn_of(step)
-        batch, shown, seen, every, part, scribble, place, noise = example.cast(run.device).cast(torch.float32)
+        batch, shown, seen, every, part, scribble, place, noise, cuts = example.cast(run.device).cast(torch.float32)
         if step % 100 == 0:
             fit_style_law(model, plain, controls=False)
         mu, logvar = model.style_encoder(batch.fundus, batch.fov)
@@ -599,7 +601,7 @@ def main(config: Config) -> None:
                 loss = loss + config.moments * (moments_loss + close_loss)
                 terms |= {f"moments {name}": gap, f"moments {name} disc": close_gap}
             if borrowed:
-                apart = looks(fake, shown, own, batch.fundus, batch.vessels, batch.disc)
+                apart = looks(fake, shown, own, batch.fundus, batch.vessels, batch.disc, tuple(cuts))
                 loss = loss + config.looks * sum(apart)
                 terms |= dict(zip(looks.names, apart, strict=True))
         elif unfinished:
