@@ -79,6 +79,7 @@ class Config:
     projected_slope: float = 48.0
     covariance: float = 4.0  # of the grain
     moments: float = 6.0  # of whole images' features
+    decay: float = 0.96  # of the moments' averages, from step to step: at a batch of 8 less will do
     looks: float = 6.0  # of a photograph whose style a sampled tree is painted in
     kl: float = 0.01
     texture_kl: float = 1e-5
@@ -155,10 +156,10 @@ class Features(nn.Module):
 class Moments(nn.Module):
     """How the means and variances of generated images' descriptions lie apart from photographs'. Santos et al. 2019 (GFMN).
 
-    One image at a time has no mean: those of generated images are moving averages over some twenty-five.
+    One image at a time has no mean: those of generated images are moving averages over 1 / (1 - `decay`) steps.
     """
 
-    def __init__(self, photographs: Tensor, decay: float = 0.96) -> None:
+    def __init__(self, photographs: Tensor, decay: float) -> None:
         super().__init__()
         self.decay = decay
         spread = photographs.std(0)
@@ -180,13 +181,13 @@ class Moments(nn.Module):
 
 
 @torch.no_grad()
-def photographs_moments(features: Features, plain: Drive, centres: Tensor, sizes: list[int], seed: int) -> nn.ModuleList:
+def photographs_moments(features: Features, plain: Drive, centres: Tensor, sizes: list[int], config: Config) -> nn.ModuleList:
     """`Moments` of the photographs and their mirror images at each size, and, last, of their discs at `centres` (M, 2)."""
-    generator, each = torch.Generator().manual_seed(seed), torch.cat((plain.fundus, plain.fundus.flip(-1))).split(1)
+    generator, each = torch.Generator().manual_seed(config.seed), torch.cat((plain.fundus, plain.fundus.flip(-1))).split(1)
     discs = torch.cat((centres, centres * centres.new_tensor([-1, 1]))).split(1)
-    wholes = [Moments(torch.cat([features.describe(x, size, generator) for x in each])) for size in sizes]
+    wholes = [Moments(torch.cat([features.describe(x, size, generator) for x in each]), config.decay) for size in sizes]
     close = [features.describe_disc(x, disc, generator) for _ in range(2) for x, disc in zip(each, discs, strict=True)]
-    return nn.ModuleList([*wholes, Moments(torch.cat(close))])
+    return nn.ModuleList([*wholes, Moments(torch.cat(close), config.decay)])
 
 
 class ProjectedDiscriminator(nn.Module):
@@ -522,7 +523,7 @@ def main(config: Config) -> None:
     judges = patch, projected, grains, mottles
     judge = Adam([p for one in judges for p in one.parameters()], config.judge_lr, betas=(0.5, 0.99))
     sizes = [config.size * quarters // 4 for quarters in (2, 3, 4, 5)]
-    moments = nn.ModuleList(photographs_moments(one, plain, centres, sizes, config.seed) for one in extractors)
+    moments = nn.ModuleList(photographs_moments(one, plain, centres, sizes, config) for one in extractors)
     looks = Looks(plain.fundus, (plain.vessels > 0.5).float() * (plain.fov > 0.5), centres).to(run.device)
     networks = {"model": model, "ema": ema.model, "patch": patch, "projected": projected, "grains": grains}
     networks |= {"mottles": mottles, "moments": moments}

@@ -158,7 +158,7 @@ def test_photographs_are_near_their_own_moments_at_each_size_and_faded_ones_are_
 
     @torch.no_grad()
     def gap(images):
-        *wholes, close = photographs_moments(features, plain, centres, sizes, seed=0)
+        *wholes, close = photographs_moments(features, plain, centres, sizes, Config(data=""))
         each = [(i % 4, generator(i)) for i in range(24)]
         gaps = [
             [moments(features.describe(images[i][None], size, g))[1] for i, g in each] for moments, size in zip(wholes, sizes, strict=True)
@@ -177,7 +177,7 @@ def test_a_disc_without_its_bright_middle_is_far_from_the_photographs_discs(tiny
 
     @torch.no_grad()
     def gap(images):
-        *_, close = photographs_moments(features, plain, centres, [128], seed=0)
+        *_, close = photographs_moments(features, plain, centres, [128], Config(data=""))
         return sum(float(close(features.describe_disc(images[i % 4][None], centres[i % 4][None], generator(i)))[1]) for i in range(24)) / 24
 
     assert gap(plain.fundus) < 0.5 * gap(dull)
