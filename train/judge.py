@@ -27,7 +27,7 @@ from train.drawing import courses, sketch
 from train.loop import half
 from train.losses import dice_loss
 
-SEGMENTER_STEPS = 1000
+SEGMENTER_STEPS = 2000  # at half of it segmenters of ten training photographs read the ten others worse by 0.016
 STYLES = 8
 
 
