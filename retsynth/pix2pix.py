@@ -29,6 +29,7 @@ class Pix2PixConfig:
     depth: int = 6  # 5 or more: the texture enters at the fourth level
     most: int = 144  # channels at the deepest levels
     fine: int = 12  # channels at full resolution
+    looks: int = 20  # photographs whose styles the law of styles is made of
 
 
 class Down(nn.Module):
@@ -160,9 +161,9 @@ def disc_map(disc: Tensor, height: int, width: int) -> Tensor:
 class Pix2Pix(nn.Module):
     """Vessels and field of view (N, 1, H, W) in [0, 1], style (N, S), noise (N, 1, H, W) ~ N(0, 1) -> fundus (N, 3, H, W) in [0, 1].
 
-    H and W divide by 2**depth. `style_mean` and `style_factor` (Cholesky factor of the covariance) hold the law of the training
-    images' styles. `style_controls` (3, S + 1) is the change of style that goes with one standard deviation of each of CONTROLS; its last
-    column is for `set_contrast`, since the network does not learn one from 20 photographs.
+    H and W divide by 2**depth. `style_codes` (looks, S) and `style_factor` (S, S) hold the law of styles: near one of the codes, all as
+    likely, by a Gaussian with this Cholesky factor of its covariance. `style_controls` (3, S + 1) is the change of style that goes with one
+    standard deviation of each of CONTROLS; its last column is for `set_contrast`, since the network does not learn one from 20 photographs.
     """
 
     Config = Pix2PixConfig
@@ -184,7 +185,7 @@ class Pix2Pix(nn.Module):
         self.fine = nn.Conv2d(config.fine + 1 + 3, config.fine, 3, padding=1)
         self.grain = nn.Linear(config.style_channels, 3)
         self.to_rgb = nn.Conv2d(config.fine, 3, 3, padding=1)
-        self.register_buffer("style_mean", torch.zeros(config.style_channels))
+        self.register_buffer("style_codes", torch.zeros(config.looks, config.style_channels))
         self.register_buffer("style_factor", torch.eye(config.style_channels))
         self.register_buffer("style_controls", torch.zeros(len(CONTROLS), config.style_channels + 1))
 
@@ -236,10 +237,17 @@ class Pix2Pix(nn.Module):
         return self.style_encoder(fundus * fov, fov)[0]
 
     def draw_style(self, z: Tensor) -> Tensor:
-        """z (N, S + 1) ~ N(0, I) -> styles that follow the law of the training images', and, last, amounts for `set_contrast` that vary as
-        the contrast of those images does. Tails are cut at two standard deviations."""
-        z = z.clamp(-2, 2)
-        return torch.cat((self.style_mean + z[:, :-1] @ self.style_factor.T, z[:, -1:] * self.style_controls[-1, -1]), 1)
+        """z (N, S + 1) ~ N(0, I) -> styles near those of the training images (a smoothed bootstrap, Silverman & Young 1987), and, last, amounts
+        for `set_contrast` that vary as the contrast of those images does. Tails are cut at two standard deviations.
+
+        One Gaussian over all the images' styles would have most draws where no photograph is: two people's looks, in patches.
+        """
+        # the first number's rank among `looks` equal parts tells the image, and its rank within that part is as good as new
+        share = torch.special.ndtr(z[:, 0].double()) * len(self.style_codes)
+        which = share.long().clamp(max=len(self.style_codes) - 1)
+        within = torch.special.ndtri((share - which).clamp(1e-6, 1 - 1e-6)).to(z.dtype)
+        z = torch.cat((within[:, None], z[:, 1:]), 1).clamp(-2, 2)
+        return torch.cat((self.style_codes[which] + z[:, :-1] @ self.style_factor.T, z[:, -1:] * self.style_controls[-1, -1]), 1)
 
 
 def set_contrast(fundus: Tensor, fov: Tensor, amount: Tensor) -> Tensor:

@@ -83,17 +83,24 @@ def test_a_style_ignores_what_lies_outside_the_field_of_view(model, inputs):
 
 
 def test_drawn_styles_follow_the_law(model):
-    model.style_mean.copy_(torch.tensor([5.0, -1.0, 0.0]))
-    model.style_factor.copy_(torch.tensor([[1.0, 0.0, 0.0], [0.8, 0.6, 0.0], [0.0, 0.0, 2.0]]))
+    model.style_codes.copy_(20 * noise(20, 3, seed=1))
+    model.style_factor.copy_(torch.tensor([[0.1, 0.0, 0.0], [0.08, 0.06, 0.0], [0.0, 0.0, 0.2]]))
     model.style_controls[-1, -1] = 0.5
-    mean = torch.tensor([5.0, -1.0, 0.0, 0.0])
-    assert torch.equal(model.draw_style(torch.zeros(1, 4))[0], mean)
     styles = model.draw_style(noise(20_000, 4))
+    codes, amounts = styles.split((3, 1), 1)
+    nearest = torch.cdist(codes, model.style_codes).argmin(1)
+    shares = nearest.bincount(minlength=20) / len(nearest)
+    torch.testing.assert_close(shares, torch.full((20,), 0.05), atol=0.006, rtol=0)  # all looks as often
     variance = 0.9205  # of N(0, 1) clamped to [-2, 2]
-    covariance = torch.tensor([[1.0, 0.8, 0.0, 0.0], [0.8, 1.0, 0.0, 0.0], [0.0, 0.0, 4.0, 0.0], [0.0, 0.0, 0.0, 0.25]])
-    torch.testing.assert_close(styles.mean(0), mean, atol=0.05, rtol=0)
-    torch.testing.assert_close(torch.cov(styles.T) / variance, covariance, atol=0.1, rtol=0)
-    assert torch.equal(model.draw_style(torch.full((1, 4), 50.0)), model.draw_style(torch.full((1, 4), 2.0)))
+    apart = torch.cat((codes - model.style_codes[nearest], amounts), 1)
+    covariance = torch.tensor([[0.01, 0.008, 0, 0], [0.008, 0.01, 0, 0], [0, 0, 0.04, 0], [0, 0, 0, 0.25]])
+    torch.testing.assert_close(apart.mean(0), torch.zeros(4), atol=0.01, rtol=0)
+    torch.testing.assert_close(torch.cov(apart.T) / variance, covariance, atol=2e-3, rtol=0.05)
+    # and how far from a look tells nothing of which look
+    assert all(apart[nearest == look].mean(0).abs().max() < 0.06 for look in range(20))
+    first = torch.full((1, 4), 2.0)
+    first[0, 0] = 50.0
+    assert torch.equal(model.draw_style(torch.full((1, 4), 50.0)), model.draw_style(first))
 
 
 def test_appearance_measures_what_its_names_say():

@@ -464,13 +464,16 @@ def recolour(images: Tensor, generator: torch.Generator) -> Tensor:
     return images.flip(-1) if torch.rand(1, generator=generator) < 0.5 else images
 
 
-SPREAD = 1.2  # what a style does under a new tree is less than what it does under the map it was learned with
+SPREAD = 1.1  # what a style does under a new tree is less than what it does under the map it was learned with
+NEAR = 0.3  # of the photographs' standard deviations: how far from one of them a style is drawn
+LONELY = 3.0  # times the median distance of a style to its nearest
 
 
 @torch.no_grad()
 def fit_style_law(model: Pix2Pix, drive: Drive, controls: bool = True) -> None:
-    """Set the law of styles from the training images: their mean, their covariance shrunk by a tenth toward its diagonal, all deviations
-    SPREAD times as large, and the spread of their contrast.
+    """Set the law of styles from the training images, as many as the model has `looks`: their styles, drawn toward the mean so that what is
+    drawn NEAR them has the variance of all, and all deviations SPREAD times as large; and the spread of their contrast. A style that is
+    LONELY gives way to its nearest: seen on one eye alone, it is not learned, and comes out in patches under another's vessels.
 
     And the `controls`: the likeliest change of style under that law that moves brightness or pigmentation in the generated image by one
     standard deviation of the training images and leaves the other where it is.
@@ -478,10 +481,14 @@ def fit_style_law(model: Pix2Pix, drive: Drive, controls: bool = True) -> None:
     with torch.autocast(drive.fov.device.type, enabled=False):  # sums of few numbers, to be exact
         fov = (drive.fov > 0.5).float()
         styles = torch.cat([model.encode_style(f[None], m[None]) for f, m in zip(drive.fundus, fov, strict=True)])
+        apart = torch.cdist(styles, styles).fill_diagonal_(torch.inf)
+        distance, nearest = apart.min(1)
+        styles = torch.where((distance > LONELY * distance.median())[:, None], styles[nearest], styles)
         covariance = torch.cov(styles.T)
         shrunk = 0.9 * covariance + 0.1 * torch.diag(covariance.diag())
-        model.style_mean.copy_(styles.mean(0))
-        model.style_factor.copy_(SPREAD * torch.linalg.cholesky(shrunk + 1e-6 * torch.eye(len(shrunk), device=shrunk.device)))
+        mean = styles.mean(0)
+        model.style_codes.copy_(mean + SPREAD * (1 - NEAR**2) ** 0.5 * (styles - mean))
+        model.style_factor.copy_(SPREAD * NEAR * torch.linalg.cholesky(shrunk + 1e-6 * torch.eye(len(shrunk), device=shrunk.device)))
         *spread, contrast = appearance(drive.fundus, fov).std(0)
         model.style_controls[-1, -1] = contrast
         if not controls:
@@ -494,7 +501,7 @@ def fit_style_law(model: Pix2Pix, drive: Drive, controls: bool = True) -> None:
                 painted = model((drive.vessels[:1] > 0.5).float(), fov[:1], style[None], noise)
                 return appearance(painted, fov[:1])[0, :-1] / spread
 
-            jacobian = torch.autograd.functional.jacobian(effect, model.style_mean.clone())  # (controls, styles)
+            jacobian = torch.autograd.functional.jacobian(effect, mean)  # (controls, styles)
         # the mean of the styles' Gaussian given that their effect is one unit, to within a tenth
         gain = jacobian @ shrunk @ jacobian.T
         ridge = 0.1 * torch.eye(len(gain), device=gain.device)
@@ -510,9 +517,12 @@ def main(config: Config) -> None:
     plain, centres = on(run.device, flat), centres.to(run.device)
     reader = read_vessels(run, drive)
     torch.manual_seed(config.seed)
-    model = Pix2Pix(Pix2PixConfig(config.style_channels, width=config.width, depth=config.depth)).to(run.device)
+    shape = {"width": config.width, "depth": config.depth, "looks": len(plain.names)}
+    model = Pix2Pix(Pix2PixConfig(config.style_channels, **shape)).to(run.device)
     if config.start:
-        model.load_state_dict(checkpoint.load(Pix2Pix, config.start).state_dict())
+        start = checkpoint.load(Pix2Pix, config.start)
+        start.style_codes = model.style_codes  # the law is fitted anew, perhaps to fewer photographs or more
+        model.load_state_dict(start.state_dict())
     ema = EMA(model, 0.999)
     patch = PatchDiscriminator(4, width=48, slope=config.slope).to(run.device)
     extractors = [Features(name).to(run.device) for name in Features.files]

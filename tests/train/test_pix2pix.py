@@ -13,6 +13,7 @@ from train.data import Drive, disc_centres, read_drive
 from train.drawing import courses
 from train.pix2pix import (
     LAGS,
+    NEAR,
     SPREAD,
     Batch,
     Config,
@@ -307,12 +308,25 @@ def test_disc_loss_weighs_what_lies_in_and_around_the_disc():
 
 def test_the_law_of_styles_is_that_of_the_photographs_their_deviations_spread():
     torch.manual_seed(0)
-    model = Pix2Pix(Pix2PixConfig(style_channels=2, width=8, depth=5, fine=4))
+    model = Pix2Pix(Pix2PixConfig(style_channels=2, width=8, depth=5, fine=4, looks=12))
     fov = torch.ones(12, 1, 64, 64)
     fundus = (0.5 + 0.3 * noise(12, 3, 1, 1) + 0.1 * noise(12, 1, 1, 1) * noise(12, 3, 64, 64, seed=1)).clamp(0.05, 0.95)
     fit_style_law(model, Drive([], fundus, fundus[:, :1], fov), controls=False)
     styles = model.encode_style(fundus, fov)
-    torch.testing.assert_close(model.style_mean, styles.mean(0))
-    covariance = torch.cov(styles.T) * torch.tensor([[1, 0.9], [0.9, 1]])
-    torch.testing.assert_close(model.style_factor @ model.style_factor.T, SPREAD**2 * covariance, atol=1e-5, rtol=1e-3)
+    torch.testing.assert_close(model.style_codes.mean(0), styles.mean(0))
+    within, between = model.style_factor @ model.style_factor.T, torch.cov(model.style_codes.T)
+    within[0, 1] /= 0.9  # shrunk by a tenth
+    within[1, 0] /= 0.9
+    torch.testing.assert_close(within + between, SPREAD**2 * torch.cov(styles.T), atol=1e-5, rtol=1e-3)
+    torch.testing.assert_close(within, NEAR**2 * SPREAD**2 * torch.cov(styles.T), atol=1e-5, rtol=1e-3)
     assert model.style_controls[-1, -1] == appearance(fundus, fov)[:, -1].std(0)
+
+
+def test_a_style_far_from_all_others_gives_way_to_its_nearest(monkeypatch):
+    model = Pix2Pix(Pix2PixConfig(style_channels=2, width=8, depth=5, fine=4, looks=5))
+    styles = torch.tensor([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0], [1.0, 1.0], [9.0, 2.0]])
+    monkeypatch.setattr(model, "encode_style", lambda fundus, fov: styles[int(fundus[0, 0, 0, 0]), None])
+    fundus = torch.arange(5.0)[:, None, None, None].expand(-1, 3, 32, 32)
+    fit_style_law(model, Drive([], fundus, fundus[:, :1], torch.ones(5, 1, 32, 32)), controls=False)
+    torch.testing.assert_close(model.style_codes[4], model.style_codes[3])
+    assert len(model.style_codes.unique(dim=0)) == 4

@@ -83,9 +83,10 @@ def test_while_the_discriminators_learn_alone_the_translation_stays_as_it_was(un
     flags = tiny.options("pix2pix", tiny_drive, tmp_path, models=unbroken) | {"start": str(start), "warm": 3, "steps": 4}
     state = tmp_path / "pix2pix.run" / "state.safetensors"
     pix2pix.main(pix2pix.Config(**flags | {"steps": 3}))
-    warm, law = load_file(state), {"style_mean", "style_factor", "style_controls"}
+    warm, law = load_file(state), {"style_codes", "style_factor", "style_controls"}
     before, after = load_file(start), {name.removeprefix("model/"): x for name, x in warm.items() if name.startswith("model/")}
     assert {name for name in before if not torch.equal(before[name], after[name])} <= law
+    assert len(after["style_codes"]) == 4 < len(before["style_codes"])  # those of the photographs at hand
     pix2pix.main(pix2pix.Config(**flags))
     after = load_file(state)
     assert warm["judge/0/step"] == 3 and not any(name.startswith("optimiser/") for name in warm)
