@@ -237,10 +237,10 @@ class Pix2Pix(nn.Module):
         return self.style_encoder(fundus * fov, fov)[0]
 
     def draw_style(self, z: Tensor) -> Tensor:
-        """z (N, S + 1) ~ N(0, I) -> styles near those of the training images (a smoothed bootstrap, Silverman & Young 1987), and, last, amounts
-        for `set_contrast` that vary as the contrast of those images does. Tails are cut at two standard deviations.
+        """z (N, S + 1) ~ N(0, I) -> styles near the training images' (a smoothed bootstrap, Silverman & Young 1987), and, last, amounts for
+        `set_contrast` that vary as the contrast of those images does. Tails are cut at two standard deviations.
 
-        One Gaussian over all the images' styles would have most draws where no photograph is: two people's looks, in patches.
+        One Gaussian over the styles of all would have many draws where no photograph is: two people's looks in one eye, in patches.
         """
         # the first number's rank among `looks` equal parts tells the image, and its rank within that part is as good as new
         share = torch.special.ndtr(z[:, 0].double()) * len(self.style_codes)
