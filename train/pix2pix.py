@@ -466,7 +466,7 @@ def recolour(images: Tensor, generator: torch.Generator) -> Tensor:
 
 SPREAD = 1.1  # what a style does under a new tree is less than what it does under the map it was learned with
 NEAR = 0.3  # of the photographs' standard deviations: how far from one of them a style is drawn
-LONELY = 3.0  # times the median distance of a style to its nearest
+LONELY = 3.0  # how many times as far from its nearest as the median style a style stands alone
 
 
 @torch.no_grad()
@@ -475,8 +475,8 @@ def fit_style_law(model: Pix2Pix, drive: Drive, controls: bool = True) -> None:
     drawn NEAR them has the variance of all, and all deviations SPREAD times as large; and the spread of their contrast. A style that is
     LONELY gives way to its nearest: seen on one eye alone, it is not learned, and comes out in patches under another's vessels.
 
-    And the `controls`: the likeliest change of style under that law that moves brightness or pigmentation in the generated image by one
-    standard deviation of the training images and leaves the other where it is.
+    And the `controls`: the likeliest change of style, by the covariance of those styles, that moves brightness or pigmentation in the
+    generated image by one standard deviation of the training images and leaves the other where it is.
     """
     with torch.autocast(drive.fov.device.type, enabled=False):  # sums of few numbers, to be exact
         fov = (drive.fov > 0.5).float()
@@ -502,7 +502,7 @@ def fit_style_law(model: Pix2Pix, drive: Drive, controls: bool = True) -> None:
                 return appearance(painted, fov[:1])[0, :-1] / spread
 
             jacobian = torch.autograd.functional.jacobian(effect, mean)  # (controls, styles)
-        # the mean of the styles' Gaussian given that their effect is one unit, to within a tenth
+        # the mean of a Gaussian of that covariance given that its effect is one unit, to within a tenth
         gain = jacobian @ shrunk @ jacobian.T
         ridge = 0.1 * torch.eye(len(gain), device=gain.device)
         model.style_controls[:-1, :-1] = torch.linalg.solve(gain + ridge, jacobian @ shrunk)
