@@ -76,11 +76,12 @@ def translate(args: argparse.Namespace) -> int:
 def upscale(args: argparse.Namespace) -> int:
     """Images -> images of twice the size."""
     from retsynth.export import fingerprint
-    from retsynth.images import read_image
+    from retsynth.images import ENLARGED, read_image
 
     jobs = _jobs(args.image, args.out)
     pipe = _pipeline(args)
-    return _convert(args, jobs, lambda path: pipe.upscale_array(read_image(path, max_pixels=MAX_UPSCALE)), {"weights": fingerprint(pipe)})
+    origin = {"Comment": ENLARGED, "weights": fingerprint(pipe)}
+    return _convert(args, jobs, lambda path: pipe.upscale_array(read_image(path, max_pixels=MAX_UPSCALE)), origin)
 
 
 def compare(args: argparse.Namespace) -> int:
@@ -93,7 +94,7 @@ def compare(args: argparse.Namespace) -> int:
     except ValueError as error:
         raise ValueError(f"{args.reference}: {error}") from None
     try:
-        vessels = read_mask(reference)
+        vessels = read_mask(args.reference)  # the file itself: a drawing may be in its transparency alone
     except ValueError:
         vessels = None  # a photograph
 
@@ -127,9 +128,8 @@ def export(args: argparse.Namespace) -> int:
     """A data set of pairs."""
     from retsynth.export import export as write
 
-    written = write(
-        _pipeline(args), args.out, count=args.count, seed=args.seed, eye=args.eye, style_seed=args.style_seed, layout=args.layout
-    )
+    options = {"eye": args.eye, "style_seed": args.style_seed, "layout": args.layout}
+    written = write(_pipeline(args), args.out, count=args.count, seed=args.seed, first=args.first, **options)
     print(f"{args.count} pairs in {args.out}, {written} of them written now")
     return 0
 
@@ -301,6 +301,7 @@ def _parser() -> argparse.ArgumentParser:
     pairs = command(export, "Write a data set of pairs. Run again after an interruption, it goes on where it stopped.")
     pairs.add_argument("--count", type=_count, required=True, metavar="N", help="number of pairs")
     pairs.add_argument("--seed", type=_seed, required=True, metavar="N", help="pair i depends on (seed, i) and the weights alone")
+    pairs.add_argument("--first", type=_seed, default=0, metavar="I", help="first pair, where several machines share a run (default: 0)")
     pairs.add_argument("--eye", **eye)
     pairs.add_argument("--style-seed", **style | {"help": "one appearance for all (default: each its own)"})
     pairs.add_argument("--layout", choices=("folder",), default="folder", help="images/, vessels/, fov/ with 0000.png … and metadata.csv")

@@ -2,15 +2,13 @@
 
 A layout is a class that knows where the files of pair i lie, whether they are there, and what index file goes with them; another one
 (DRIVE's, shards) is another class beside `FolderLayout`. Pair i depends on (seed, i) and the weights alone, so an export that was cut short
-goes on where it stopped, and machines may share one.
+goes on where it stopped, and machines may share a run, each with its own `first`.
 """
 
 import csv
 import hashlib
 import io
 import os
-from itertools import count as count_from
-from itertools import takewhile
 from pathlib import Path
 
 from PIL import Image, UnidentifiedImageError
@@ -28,7 +26,7 @@ class FolderLayout:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.metadata = folder / "metadata.csv"
-        if self.metadata.exists() and not self.files(0)["images"].exists():
+        if self.metadata.exists() and not self.indices():
             raise self.foreign()
         for path in self.files(0).values():
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -36,6 +34,10 @@ class FolderLayout:
     def files(self, index: int) -> dict[str, Path]:
         """The files of pair `index`, in the order of writing: where the image is, the pair is whole."""
         return {part: self.folder / part / f"{index:04d}.png" for part in ("vessels", "fov", "images")}
+
+    def indices(self) -> list[int]:
+        """The pairs whose image is there, in order."""
+        return sorted(int(path.stem) for path in (self.folder / "images").glob("*.png") if path.stem.isdecimal())
 
     def holds(self, index: int, origin: dict[str, object]) -> bool:
         """Whether pair `index` is there. Raises ValueError where another origin's is, rather than mix or overwrite."""
@@ -57,11 +59,14 @@ class FolderLayout:
             write_png(path, pair[part], index=index, **origin)
 
     def finish(self, origin: dict[str, object]) -> None:
-        """Write metadata.csv for the pairs that are there."""
+        """Write metadata.csv for the whole pairs that are there; nothing where there is none."""
+        whole = [index for index in self.indices() if self.holds(index, origin)]
+        if not whole:
+            return
         table = io.StringIO(newline="")
         writer = csv.writer(table, lineterminator="\n")
         writer.writerow(["index", *origin, "images", "vessels", "fov", "version", "comment"])
-        for index in takewhile(lambda index: self.holds(index, origin), count_from(0)):
+        for index in whole:
             names = (f"{part}/{self.files(index)[part].name}" for part in ("images", "vessels", "fov"))
             writer.writerow([index, *origin.values(), *names, f"retsynth {__version__}", COMMENT])
         write_bytes(self.metadata, table.getvalue().encode())
@@ -79,36 +84,39 @@ def export(
     *,
     count: int,
     seed: int,
+    first: int = 0,
     eye: str = "any",
     style_seed: int | None = None,
     layout: str = "folder",
 ) -> int:
-    """Write the pairs 0 to `count` - 1 of the run `seed` to `folder`, with a progress bar; memory does not grow with `count`.
+    """Write `count` pairs of the run `seed`, from pair `first` on, to `folder`, with a progress bar; memory does not grow with `count`.
 
     `eye` puts all discs on the "left" or "right" (default: each on its own side), `style_seed` gives all images one appearance (default:
     each its own). Pairs that the same call and weights wrote there before are kept. An interruption leaves whole files only, and
-    metadata.csv lists the pairs that are there. Returns the number of pairs written now.
+    metadata.csv lists the pairs that are there, those of other calls with the same options too. Returns the number of pairs written now.
 
-    Raises ValueError for an unknown layout or eye, a count below 1, or a folder with other images in it.
+    Raises ValueError for an unknown layout or eye, a count below 1, a first below 0, or a folder with other images in it.
     """
     if layout not in LAYOUTS:
         raise ValueError(f"the layout must be one of {', '.join(LAYOUTS)}, got {layout!r}")
     if count < 1:
         raise ValueError(f"count must be 1 or more, got {count}")
+    if first < 0:
+        raise ValueError(f"first must be 0 or more, got {first}")
     if eye not in EYES:
         raise ValueError(f"eye must be one of {EYES}, got {eye!r}")
     origin = {"seed": seed, "eye": eye, "style_seed": "own" if style_seed is None else style_seed, "weights": fingerprint(pipe)}
     target = LAYOUTS[layout](Path(folder))
+    there = {index for index in target.indices() if target.holds(index, origin)}
     written = 0
     try:
-        for index in tqdm(range(count), desc="pairs", unit="pair", disable=None):
-            if not target.holds(index, origin):
+        for index in tqdm(range(first, first + count), desc="pairs", unit="pair", disable=None):
+            if index not in there:
                 sample = pipe(seed, first=index, eye=eye, style_seed=style_seed, upscale=False)
                 target.write(index, {"images": sample.fundus, "vessels": sample.annotation, "fov": pipe.fov}, origin)
                 written += 1
     finally:
-        if target.holds(0, origin):
-            target.finish(origin)
+        target.finish(origin)
     return written
 
 

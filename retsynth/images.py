@@ -29,6 +29,7 @@ EVEN = 0.65  # vessel maps' grounds, blurred and compressed ones too, measure 0.
 # Pillow would also try formats that run other programs (EPS), and dozens that nobody sends
 FORMATS = ("PNG", "JPEG", "TIFF", "WEBP", "BMP", "GIF", "PPM")  # "JPEG" opens the MPO files of phones as well
 COMMENT = "Synthetic image. Not for diagnosis."
+ENLARGED = "Enlarged by a network, which adds detail that was not seen. Not for diagnosis."
 
 # where a program sets up no logging, Pillow's remarks on odd files would land on stderr
 logging.getLogger("PIL").addHandler(logging.NullHandler())
@@ -105,7 +106,8 @@ def to_array(image: Tensor | np.ndarray) -> np.ndarray:
 
 
 def png_bytes(image: Tensor | np.ndarray, **metadata: object) -> bytes:
-    """A PNG file of `image` (as `to_array` takes it). Its text chunks say that it is synthetic, which version made it, and `metadata`."""
+    """A PNG file of `image` (as `to_array` takes it). Its text chunks say which version made it, `metadata`, and, where that has no Comment
+    of its own, that it is synthetic."""
     text = PngInfo()
     for key, value in {"Comment": COMMENT, "Software": f"retsynth {__version__}", **metadata}.items():
         text.add_text(key, str(value))
@@ -122,7 +124,7 @@ def write_png(path: str | os.PathLike, image: Tensor | np.ndarray, **metadata: o
 def write_bytes(path: str | os.PathLike, content: bytes) -> None:
     """Write a file atomically: a reader, or a kill at any moment, finds the old file or the new one."""
     path = Path(path)
-    partial = path.with_name(f".{path.name}.partial")
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")  # another process may write the same
     try:
         partial.write_bytes(content)
         os.replace(partial, path)
@@ -144,6 +146,8 @@ def overlay(fundus: Tensor | np.ndarray, vessels: Tensor | np.ndarray, opacity: 
 
 def _read_rgba(source: Source, max_pixels: int) -> np.ndarray:
     """Any source -> uint8 (H, W, 3), or (H, W, 4) where it has transparency."""
+    if source is None:
+        raise ValueError("there is no image; give a file")
     with warnings.catch_warnings():  # Pillow warns of large images and odd metadata; what matters is checked here
         warnings.simplefilter("ignore")
         if isinstance(source, np.ndarray):

@@ -164,6 +164,16 @@ def test_compare_vessel_maps_beside_a_blank_one(run, vessel_tree, tmp_path):
     assert "blank map" in out[2]
 
 
+def test_compare_sees_drawings_that_are_transparent_but_for_their_strokes(run, vessel_tree, tmp_path):
+    for name, seed in (("a", 1), ("b", 2)):
+        strokes = np.zeros((512, 512, 4), np.uint8)
+        strokes[..., 3] = vessel_tree(seed) * 255
+        Image.fromarray(strokes).save(tmp_path / f"{name}.png")
+    code, out, err = run("compare", tmp_path / "a.png", tmp_path / "b.png")
+    assert (code, err) == (0, [])
+    assert out[1].split()[0] == f"{ssim(vessel_tree(1), vessel_tree(2)):.4f}"
+
+
 def test_compare_json(run, vessel_tree, picture, tmp_path):
     for name, seed in (("a", 1), ("b", 2)):
         Image.fromarray(vessel_tree(seed)).save(tmp_path / f"{name}.png")

@@ -103,6 +103,24 @@ def test_more_pairs_of_the_same_run_are_added(exported, tiny_pipeline, tmp_path)
     assert contents(tmp_path) == contents(exported)  # the list still names all that are there
 
 
+def test_machines_share_a_run_by_their_first_pairs(exported, tiny_pipeline, tmp_path):
+    assert export(tiny_pipeline, tmp_path / "second", count=2, seed=5, first=1) == 2
+    assert [row["index"] for row in rows(tmp_path / "second")] == ["1", "2"]
+    assert export(tiny_pipeline, tmp_path / "second", count=2, seed=5, first=1) == 0
+    for name, content in contents(tmp_path / "second").items():
+        assert name == "metadata.csv" or content == contents(exported)[name]
+    assert export(tiny_pipeline, tmp_path / "second", count=1, seed=5) == 1
+    assert contents(tmp_path / "second") == contents(exported)
+
+
+def test_writers_of_one_file_do_not_disturb_each_other(tmp_path):
+    code = "import sys; from retsynth.images import write_bytes\nfor _ in range(300): write_bytes(sys.argv[1], b'x' * 1000)"
+    command = [sys.executable, "-c", code, str(tmp_path / "metadata.csv")]
+    writers = [subprocess.Popen(command, cwd=Path(__file__).parents[1], stderr=subprocess.PIPE) for _ in range(2)]
+    assert [writer.communicate(timeout=120)[1] for writer in writers] == [b"", b""]
+    assert contents(tmp_path) == {"metadata.csv": b"x" * 1000}
+
+
 def test_failed_write_leaves_no_half_file(tiny_pipeline, tmp_path, monkeypatch):
     write, written = Path.write_bytes, []
 
@@ -187,7 +205,12 @@ def test_one_style_for_all(tiny_pipeline, tmp_path):
 
 @pytest.mark.parametrize(
     ("options", "sentence"),
-    [({"layout": "tape"}, "layout must be one of folder"), ({"eye": "third"}, "eye must be one of"), ({"count": 0}, "1 or more")],
+    [
+        ({"layout": "tape"}, "layout must be one of folder"),
+        ({"eye": "third"}, "eye must be one of"),
+        ({"count": 0}, "1 or more"),
+        ({"first": -1}, "0 or more"),
+    ],
 )
 def test_bad_options(tiny_pipeline, tmp_path, options, sentence):
     with pytest.raises(ValueError, match=sentence):
