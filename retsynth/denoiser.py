@@ -14,7 +14,7 @@ class DenoiserConfig:
 
 
 class Denoiser(nn.Module):
-    """Soft vessel maps (N, 1, H, W) in [0, 1] -> clean ones (N, 1, H, W) in [0, 1]; above 0.5 is vessel. H and W divide by 16."""
+    """Soft vessel maps (N, 1, H, W) in [0, 1] -> clean ones (N, 1, H, W) in [0, 1]. H and W divide by 16."""
 
     Config = DenoiserConfig
 

@@ -1,6 +1,6 @@
 """The colour fundus photograph of a vessel map: pix2pix (Isola et al. 2017) with a style code and noise.
 
-A U-Net whose skips are added, not concatenated, and whose input enters by pixel-unshuffle: about a sixth of the work of pix2pix's own
+A U-Net whose skips are added, not concatenated, and whose input enters by pixel-unshuffle: about a fifth of the work of pix2pix's own
 U-Net-256 at this size. The style code (colour, light, pigmentation) scales and shifts every decoder level (FiLM, Perez et al. 2018).
 What neither vessels nor style decide, choroid and disc above all, is a texture code on a coarse grid, N(0, I) by training (BicycleGAN,
 Zhu et al. 2017); camera grain comes from noise, scaled per channel at every level (Karras et al. 2019). One noise image is the source of

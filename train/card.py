@@ -32,9 +32,11 @@ for diagnosis.**
 Minutes are those of one thread of a two-core machine that other work shared (two threads for some 2,300 steps of the
 prior, 450 of the denoiser and 37,200 of pix2pix); the last 11 minutes of pix2pix are an H200's: 2,025 steps of eight
 images, counted as 16,200. Weights are stored in half precision, their config and these notes in each file's metadata.
-`python -m train.NAME --data DRIVE --steps STEPS` makes each again (`vae` first, then `prior`, `denoiser` and `pix2pix`;
-`edsr` on its own; `prior` is three runs, added up by `train.blend`); what the options column does not name is
-the default of the script.
+Steps and minutes are those of all runs behind a file, each begun at the weights of the one before (`--start`); the options
+are those of the last run alone, in which the VAE's encoder, for one, no longer learned. What they do not name is the
+default of the script. `prior` is three runs, added up by `train.blend`, without training image 34 (`--without 34`). What the
+earlier runs were is told under "What was tried", not step by step: the commands in the project's README train each network
+anew, but to other weights than these.
 
 ## Data
 

@@ -3,7 +3,7 @@
 A third of each batch are the VAE's decodes of noised latents with gaps; a third are true trees that the prior has redrawn from some noise,
 so that they have its own faults and nearly their old course; both are compared with the true maps. The last third are trees that the prior
 sampled: no truth exists for them, so a discriminator asks that they look like true maps and the input holds them in place, within a few
-pixels. It sees them as the annotation will be, above 0.5 or not, so that it judges their shape and not how soft they are.
+pixels. It sees them in black and white, above 0.5 or not, so that it judges their shape and not how soft they are.
 """
 
 import os

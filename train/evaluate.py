@@ -119,7 +119,7 @@ def trees(pipe: Pipeline, data: str, out: Path, count: int) -> dict:
         "pair correlation of real training maps": pair_correlation(real),
     }
     with torch.no_grad():
-        decoded = torch.cat([pipe.vae.sample(pipe.vae.encode(x[None])[0]) for x in unseen])
+        decoded = torch.cat([pipe.vae.sample(pipe.vae.encode(x[None].to(pipe.device))[0]).cpu() for x in unseen])
     scores["reconstruction dice"] = {
         "before the denoiser": _dice(decoded > 0.5, unseen),
         "after": _dice(pipe.denoise(decoded) > 0.5, unseen),
@@ -172,7 +172,8 @@ def superres(model: EDSR, data: str, baseline: EDSRBaseline | None = None) -> di
 
     Then, under the name of each fault, the same from halves that have it; what is to come out has none.
     """
-    networks = {"ours": model} | ({"EDSR-baseline": baseline.to(memory_format=torch.channels_last)} if baseline else {})
+    device = next(model.parameters()).device
+    networks = {"ours": model} | ({"EDSR-baseline": baseline.to(device, memory_format=torch.channels_last)} if baseline else {})
     filters = {"bicubic": Image.Resampling.BICUBIC, "Lanczos": Image.Resampling.LANCZOS}
     pairs, masks = read_pairs(data, "test"), sorted((Path(data) / "test" / "mask").glob("*.gif"))
     fovs = [np.asarray(Image.open(mask).convert("L")) > 127 for mask in masks]
@@ -185,7 +186,8 @@ def superres(model: EDSR, data: str, baseline: EDSRBaseline | None = None) -> di
             images = {name: np.asarray(picture.resize(large.shape[:0:-1], kind)) / 255 for name, kind in filters.items()}
             with torch.inference_mode():
                 for name, network in networks.items():
-                    images[name] = (network.upscale(small[None])[0].permute(1, 2, 0).numpy() * 255).round() / 255
+                    enlarged = network.upscale(small[None].to(device))[0].permute(1, 2, 0).cpu()
+                    images[name] = (enlarged.numpy() * 255).round() / 255
             truth = large.permute(1, 2, 0).numpy().astype(np.float64)
             inside = fov[: large.shape[1], : large.shape[2]]
             row = {}

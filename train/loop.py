@@ -25,6 +25,9 @@ from tqdm import tqdm
 
 from retsynth import checkpoint
 
+# options with which a run that was stopped may go on
+MAY_CHANGE = {"data", "out", "steps", "log_every", "save_every", "sample_every", "workers"}
+
 
 def parse(config_class: type, description: str | None = None):
     """A frozen config dataclass from the command line: one `--flag` a field; fields without a default are required."""
@@ -47,7 +50,8 @@ def half(device: torch.device) -> torch.autocast:
 class Run:
     """One training run. Its folder lies beside the weight file it makes: `--out weights/vae.safetensors` -> weights/vae.run/.
 
-    The folder holds options.json, log.jsonl, state.safetensors (everything to resume from) and samples/*.png. Start it under `torchrun`
+    The folder holds options.json, log.jsonl, state.safetensors (everything to resume from) and samples/*.png. A run that finds another's
+    checkpoint there raises ValueError. Start it under `torchrun`
     and each process takes its own random batches while `update` averages their gradients.
     """
 
@@ -63,10 +67,22 @@ class Run:
             atexit.register(dist.destroy_process_group)  # else its threads now and then abort the process as it exits
         if self.rank == 0:
             (self.folder / "samples").mkdir(parents=True, exist_ok=True)
-            (self.folder / "options.json").write_text(json.dumps(dataclasses.asdict(config), indent=2, default=str))
+            self._claim()
         self.parts: dict[str, nn.Module | Optimizer] = {}
         self.step = 0
         self.seconds = 0.0
+
+    def _claim(self) -> None:
+        """Write options.json. Raises ValueError where the folder's checkpoint is another run's, which would be taken for this one's."""
+        path, options = self.folder / "options.json", json.dumps(dataclasses.asdict(self.config), indent=2, default=str)
+        if path.exists() and (self.folder / "state.safetensors").exists():
+            before = json.loads(path.read_text())
+            for name, value in json.loads(options).items():
+                if name not in MAY_CHANGE and before.get(name, value) != value:
+                    raise ValueError(
+                        f"{self.folder} holds a run with {name} {before[name]!r}, not {value!r}: remove it, or choose another --out"
+                    )
+        path.write_text(options)
 
     def restore(self, **parts: nn.Module | Optimizer) -> None:
         """Name every module and optimiser that changes during the run; load them where the run folder has a checkpoint."""

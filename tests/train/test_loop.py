@@ -89,6 +89,15 @@ def test_a_finished_run_goes_on_when_asked_for_more_steps(tmp_path):
     assert torch.equal(whole.weight, extended.weight)
 
 
+def test_a_run_leaves_the_checkpoint_of_another_alone(tmp_path):
+    mine = Config("", str(tmp_path / "model.safetensors"))
+    train(mine, 2)
+    before = {path.name: path.read_bytes() for path in (tmp_path / "model.run").glob("*.*")}
+    with pytest.raises(ValueError, match="holds a run with seed 3, not 1: remove it"):
+        Run(replace(mine, seed=1))
+    assert {path.name: path.read_bytes() for path in (tmp_path / "model.run").glob("*.*")} == before
+
+
 def test_a_kill_while_saving_leaves_the_previous_checkpoint(config, monkeypatch):
     train(config, stop=3)
     state = (Run(config).folder / "state.safetensors").read_bytes()
