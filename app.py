@@ -24,7 +24,8 @@ def asked_tab(request: gr.Request) -> gr.Tabs:
 def asked_seed(request: gr.Request) -> list:
     """The seed that the address asks for, for both boxes: ?seed=7."""
     seed = request.query_params.get("seed", "")
-    return [int(seed)] * 2 if seed.isdecimal() else [gr.skip()] * 2
+    fits = seed.isdecimal() and len(seed) <= 10 and int(seed) < 2**32
+    return [int(seed)] * 2 if fits else [gr.skip()] * 2
 
 
 def build() -> gr.Blocks:
@@ -63,6 +64,7 @@ if __name__ == "__main__":
         css=asset("page.css"),
         head=f"<script>{asset('page.js')}</script>",
         max_file_size="10mb",
+        state_session_capacity=256,  # visits whose state is kept; some 0.4 MB each, uploads aside
         enable_monitoring=False,
         run_history=False,
         allowed_paths=[],

@@ -143,7 +143,8 @@ class Pipeline:
         return self._each(self.denoiser.denoise, vessels)
 
     def annotate(self, clean: Tensor) -> Tensor:
-        """Clean maps (N, 1, 512, 512) -> the annotation: 1 where vessel, 0 elsewhere, one tree, nothing outside the field of view."""
+        """Clean maps (N, 1, 512, 512) -> the annotation: 1 where vessel, 0 elsewhere, pieces joined as `connect` says, nothing outside
+        the field of view."""
         return torch.stack([connect(single) for single in clean * self.fov]) * self.fov
 
     def style(self, seed: int, index: int = 0) -> Tensor:
@@ -233,7 +234,7 @@ class Pipeline:
     @staticmethod
     def vary(z: Tensor, strength: float, seed: int) -> Tensor:
         """A noise near z: `strength` 0 is z, 1 another tree. Still N(0, I), since the squares of the weights add up to 1."""
-        if not 0 <= strength <= 1:
+        if strength is None or not 0 <= strength <= 1:
             raise ValueError(f"strength must lie between 0 and 1, got {strength}")
         return (1 - strength**2) ** 0.5 * z + strength * _normal(tuple(z.shape), seed, 0, stream=3)
 

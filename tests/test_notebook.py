@@ -3,16 +3,21 @@
 import ast
 import base64
 import contextlib
+import functools
 import importlib.util
+import inspect
 import io
 import json
 import os
+import pickle
 import re
 import runpy
 import subprocess
 import sys
+import threading
 from concurrent.futures import Future
 from pathlib import Path
+from types import SimpleNamespace
 
 import gradio as gr
 import nbclient
@@ -26,9 +31,9 @@ from PIL import Image
 from retsynth import notebook
 from retsynth.export import fingerprint
 from retsynth.images import write_png
-from retsynth.notebook import about, compare, generate, ipynb, pipe
+from retsynth.notebook import about, compare, generate, ipynb, pipe, translate
 from retsynth.notebook import cell as cells
-from retsynth.pipeline import CONTROLS
+from retsynth.pipeline import CONTROLS, Pipeline
 
 ROOT = Path(__file__).parents[1]
 
@@ -179,6 +184,7 @@ def test_runs_are_numbered_and_the_file_holds_the_last_run_of_each_cell(page, pi
         ("enlarge", {"upload": None}, "upload one"),
         ("enlarge", {"upload": __file__}, "image"),
         ("compare", {"candidates": None}, "candidates"),
+        ("compare", {"candidates": [("photo.png", None)] * 9}, "9 candidates"),
         ("compare maps", {"candidates": [("photo.png", None)]}, "photograph"),
     ],
 )
@@ -192,8 +198,7 @@ def test_bad_input_is_answered_in_the_cell_with_one_sentence(page, pictures, nam
 
 
 def test_a_fault_of_ours_reaches_the_log_and_not_the_page(page, pictures, monkeypatch, caplog):
-    cell = next(cell for cell in page.demo.cells if cell.name == "draw")
-    monkeypatch.setattr(cell, "handler", lambda sign, run, **values: 1 / 0)
+    monkeypatch.setattr(translate, "pipe", lambda: 1 / 0)
     result = run(page, "draw", given("draw", pictures))
     assert result[0] == "error" and "went wrong" in result[1]["error"] and "division" not in result[1]["error"]
     assert "ZeroDivisionError" in caplog.text
@@ -301,6 +306,114 @@ def test_endpoints_give_files_that_say_what_they_are(page, pictures, tmp_path):
         for file in files:
             text = Image.open(file).text
             assert {"weights": fingerprint(pipe()), **says}.items() <= text.items() and "ot for diagnosis" in text["Comment"], name
+
+
+def test_endpoints_answer_what_they_cannot_do_with_one_sentence(page, pictures):
+    calls = {block.api_name: block.fn for block in page.demo.fns.values() if block.api_visibility == "public"}
+    refused = {
+        "generate": ((None, "flow", -1), "a seed is a whole number"),
+        "vary": ((7, None, 1), "strength"),
+        "translate": ((None, 0, 0), "there is no image"),
+        "upscale": ((None,), "there is no image"),
+        "compare": ((pictures["photo.png"], None), "there is no image"),
+    }
+    for name, (values, says) in refused.items():
+        with pytest.raises(gr.Error) as error:
+            calls[name](*values)
+        assert says in error.value.message and not error.value.print_exception, name
+
+
+def test_an_endpoint_takes_null_for_an_appearance_of_its_own_and_gives_null_for_no_difference(page, pictures):
+    calls = {block.api_name: block.fn for block in page.demo.fns.values() if block.api_visibility == "public"}
+    own, null = (calls["generate"](7, "flow", style) for style in (-1, None))
+    assert [Path(file).read_bytes() for file in own] == [Path(file).read_bytes() for file in null]
+    assert calls["compare"](pictures["photo.png"], pictures["photo.png"])[:2] == [1, None]
+
+
+def test_an_enlarged_photograph_is_not_called_synthetic(page, pictures):
+    calls = {block.api_name: block.fn for block in page.demo.fns.values() if block.api_visibility == "public"}
+    assert "Synthetic" not in Image.open(calls["upscale"](pictures["photo.png"])).text["Comment"]
+
+
+@pytest.mark.parametrize(("asked", "seed"), [("7", 7), ("4294967295", 4294967295), ("4294967296", None), ("9" * 5000, None), ("x", None)])
+def test_the_address_asks_for_a_seed_that_exists_or_for_none(page, asked, seed):
+    answer = page.asked_seed(SimpleNamespace(query_params={"seed": asked}))
+    assert answer == ([seed] * 2 if seed is not None else [gr.skip()] * 2)
+
+
+def zero_gpu(duration):
+    """What `spaces.GPU` does to a function, without a GPU: it works in another process, from where values and gr.Errors alone come back."""
+
+    def copied(value):
+        return pickle.loads(pickle.dumps(value))
+
+    @contextlib.contextmanager
+    def elsewhere():
+        try:
+            yield
+        except gr.Error as error:
+            raise copied(error) from None
+        except Exception as error:
+            raise gr.Error(type(error).__name__, title="ZeroGPU worker error", print_exception=False) from None
+
+    def decorated(function):
+        @functools.wraps(function)
+        def steps(*values, **named):
+            with elsewhere():
+                for step in function(*values, **named):
+                    yield copied(step)
+
+        @functools.wraps(function)
+        def once(*values):
+            with elsewhere():
+                return copied(function(*values))
+
+        return steps if inspect.isgeneratorfunction(function) else once
+
+    return decorated
+
+
+@pytest.fixture
+def on_zero_gpu(page, monkeypatch):
+    """The page as a ZeroGPU Space builds it; which thread loaded the models; the names of the functions that ask for a GPU."""
+    asking, threads, load = [], [], Pipeline.from_pretrained
+    monkeypatch.setattr(notebook, "spaces", SimpleNamespace(GPU=lambda duration: lambda f: (asking.append(f), zero_gpu(duration)(f))[1]))
+    monkeypatch.setattr(notebook, "ZERO_GPU", True)
+    for name in ("_loading", "_source"):
+        monkeypatch.setattr(notebook, name, getattr(notebook, name))
+    monkeypatch.setattr(Pipeline, "from_pretrained", lambda source: (threads.append(threading.current_thread()), load(source, "cpu"))[1])
+    demo = page.build()
+    return SimpleNamespace(demo=demo, threads=threads, asking=asking)
+
+
+def test_on_zero_gpu_the_models_load_in_the_thread_that_asks(on_zero_gpu):
+    """The stand-in for CUDA that ZeroGPU has outside its own processes is a mode of one thread."""
+    assert on_zero_gpu.threads == [threading.current_thread()] and notebook._loading.done()
+
+
+def test_on_zero_gpu_cells_run_refuse_and_stop_as_elsewhere(on_zero_gpu, pictures):
+    for name in ("draw", "generate left", "compare"):
+        assert run(on_zero_gpu, name, given(name, pictures))[0] == "done 1"
+    result = run(on_zero_gpu, "draw", given("draw", pictures) | {"drawing": ""})
+    assert (result[0], result[1]["error"][:16]) == ("error", "The map is blank")
+    cell = next(cell for cell in on_zero_gpu.demo.cells if cell.name == "draw")
+    steps = cell._run([], *given("draw", pictures).values(), progress=print)
+    cells._stop(next(steps)[-1])
+    assert list(steps) == []
+    calls = {block.api_name: block.fn for block in on_zero_gpu.demo.fns.values() if block.api_visibility == "public"}
+    with pytest.raises(gr.Error, match="a seed is a whole number"):
+        calls["generate"](-1, "flow", -1)
+
+
+def test_on_zero_gpu_a_fault_of_ours_reaches_the_log_and_not_the_page(on_zero_gpu, pictures, monkeypatch, caplog):
+    monkeypatch.setattr(translate, "pipe", lambda: 1 / 0)
+    result = run(on_zero_gpu, "draw", given("draw", pictures))
+    assert "went wrong" in result[1]["error"] and "ZeroDivisionError" in caplog.text
+
+
+def test_on_zero_gpu_only_what_runs_a_network_asks_for_a_gpu(on_zero_gpu):
+    names = [inspect.unwrap(function).__name__ for function in on_zero_gpu.asking]
+    assert len(names) == 10 and "compare" not in names, "five cells and the tree for the canvas; four endpoints"
 
 
 def test_fill_puts_in_values_and_keeps_the_lines_that_apply():

@@ -5,6 +5,7 @@ import logging
 import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import cache, lru_cache
 from pathlib import Path
@@ -14,13 +15,18 @@ try:
 except ImportError:
     spaces = None
 
+import gradio as gr
+
+ZERO_GPU = spaces is not None and spaces.config.Config.zero_gpu  # the package may be installed elsewhere, where it does nothing
+FAULT = "Something went wrong here, not with your input. Please try again."
+
 _loading: Future | None = None
 _source: str | os.PathLike | None = None
 _sign: ContextVar[str | None] = ContextVar("sign", default=None)  # the file that tells the run of this context to stop
 
 
-class Stopped(Exception):
-    """The visitor pressed Stop."""
+class Stopped(gr.Error):
+    """The visitor pressed Stop. Of all that is raised, ZeroGPU brings a gr.Error alone back from the process in which the work is done."""
 
 
 def load(source: str | os.PathLike) -> None:
@@ -33,11 +39,14 @@ def load(source: str | os.PathLike) -> None:
 
         pipeline = Pipeline.from_pretrained(source)
         pipeline.before_each_layer(heed)
+        _fingerprint(pipeline)  # now: once the page is launched, ZeroGPU has packed the weights away
         return pipeline
 
+    if ZERO_GPU:  # its stand-in for CUDA works in this thread alone, and what it packs must be there
+        _loading = Future()
+        _loading.set_result(from_pretrained())
+        return
     _loading = ThreadPoolExecutor(1).submit(from_pretrained)
-    if spaces:
-        _loading.result()  # ZeroGPU packs the weights when the page is launched, so they must be there
     _loading.add_done_callback(lambda done: done.exception() and logging.error("no models: %s", done.exception()))
 
 
@@ -86,7 +95,21 @@ def _fingerprint(pipeline) -> str:
 
 def gpu(function: Callable) -> Callable:
     """Ask ZeroGPU for a GPU while `function` runs; elsewhere the identity."""
-    return spaces.GPU(duration=60)(function) if spaces else function
+    return spaces.GPU(duration=60)(function) if ZERO_GPU else function
+
+
+@contextmanager
+def said() -> Iterator[None]:
+    """Within, what goes wrong becomes a gr.Error of one sentence: a ValueError's own, or that the fault was not the visitor's."""
+    try:
+        yield
+    except gr.Error:
+        raise
+    except ValueError as error:
+        raise gr.Error(str(error), print_exception=False) from error
+    except Exception as error:
+        logging.exception("a fault")  # to the server's log: the page gets no trace and no path
+        raise gr.Error(FAULT, print_exception=False) from error
 
 
 def heed() -> None:
@@ -98,7 +121,8 @@ def heed() -> None:
 
 def stoppable(handler: Callable) -> Callable:
     """`handler` as a generator of what it returns or yields, with the path of a file before its own arguments: once the file is there, the
-    work ends with `Stopped`. A file, since on ZeroGPU the work is done in another process."""
+    work ends with `Stopped`; whatever else is raised is `said`. A file, since on ZeroGPU the work is done in another process."""
+    over = object()
 
     def results(*values: object, **named: object) -> Iterator:
         given = handler(*values, **named)
@@ -109,11 +133,12 @@ def stoppable(handler: Callable) -> Callable:
         while True:
             before = _sign.set(sign)  # for this step alone: the next one may run in another thread
             try:
-                step = next(given)
-            except StopIteration:
-                return
+                with said():
+                    step = next(given, over)
             finally:
                 _sign.reset(before)
+            if step is over:
+                return
             yield step
 
     return watched

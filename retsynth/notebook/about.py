@@ -1,5 +1,6 @@
 """About: how the images are made, what they are good for and what not, scores, licence, citation, privacy."""
 
+import os
 import re
 
 import gradio as gr
@@ -12,6 +13,8 @@ MASTHEAD = """<header class="masthead">
 <h1>retsynth</h1><p>Synthetic fundus images of the retina, with their vessel maps</p>
 <span class="badge">synthetic · not for diagnosis</span>
 </header>"""
+
+ADDRESS = os.environ.get("SPACE_ID", "http://127.0.0.1:7860")  # Spaces set it, and gradio_client takes it for an address
 
 TEXT = f"""## What this is
 retsynth {__version__} makes fundus images of eyes that do not exist, each with the vessel map it was painted from, so that segmentation
@@ -33,7 +36,7 @@ Each action has a stable name; [the API page](?view=api) lists them with their p
 
 ```python
 from gradio_client import Client, handle_file
-client = Client("http://127.0.0.1:7860")
+client = Client("{ADDRESS}")
 vessels, fundus = client.predict(seed=7, api_name="/generate")
 vessels, fundus = client.predict(seed=7, strength=0.3, variation=1, api_name="/vary")
 fundus = client.predict(handle_file("vessels.png"), style=3, api_name="/translate")

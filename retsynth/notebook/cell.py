@@ -2,7 +2,6 @@
 
 import functools
 import html
-import logging
 import re
 import time
 from collections.abc import Callable, Iterator
@@ -15,7 +14,7 @@ import gradio as gr
 from gradio.processing_utils import save_bytes_to_cache
 
 from retsynth.images import png_bytes
-from retsynth.notebook import Stopped, gpu, heed, ipynb, pipe, source, stoppable, weights
+from retsynth.notebook import Stopped, gpu, heed, ipynb, pipe, said, source, stoppable, weights
 
 # A cell's state is one word and the number of its last run, "done 3": the style sheet reads it, so no script has to touch the page.
 GUTTER = """<span class="gutter" data-state="${value.split(' ')[0]}">In&nbsp;[${
@@ -138,9 +137,10 @@ class Cell:
             self.note = gr.HTML({}, html_template=NOTE, js_on_load=None, apply_default_css=False, elem_classes="note-block")
             yield
 
-    def connect(self, handler: Callable, inputs: dict, outputs: list) -> None:
-        """Run calls `handler(run, **inputs)` and puts what it returns, or yields as it goes, into `outputs`."""
-        self.handler, self.inputs, self.outputs = gpu(stoppable(handler)), inputs, outputs
+    def connect(self, handler: Callable, inputs: dict, outputs: list, networks: bool = True) -> None:
+        """Run calls `handler(run, **inputs)` and puts what it returns, or yields as it goes, into `outputs`. `networks`: it runs some."""
+        self.handler = gpu(stoppable(handler)) if networks else stoppable(handler)
+        self.inputs, self.outputs = inputs, outputs
         controls = list(inputs.values())
         self.source.value = fill(self.code, {name: control.value for name, control in inputs.items()})
         gr.on(
@@ -177,19 +177,20 @@ class Cell:
         event.then(None, self.state, self.state, js=STOPPED, show_progress="hidden", **PRIVATE)
         self.events.append(event)
 
-    def aside(self, trigger: Callable, handler: Callable, inputs: list, output) -> None:
+    def aside(self, trigger: Callable, handler: Callable, inputs: list, output, networks: bool = True) -> None:
         """Let `trigger` put `handler(*inputs)` into `output`, one of the cell's controls. A refusal is said in the cell."""
-        handler = gpu(stoppable(handler))
+        handler = gpu(stoppable(handler)) if networks else stoppable(handler)
 
         def act(*values: object) -> Iterator[list]:
             with _folder() as folder:
                 yield [gr.skip()] * 3 + [folder]
                 try:
-                    for result in handler(_sign(folder), *values):
-                        yield [gr.skip(), gr.skip(), result, gr.skip()]
+                    with said():
+                        for result in handler(_sign(folder), *values):
+                            yield [gr.skip(), gr.skip(), result, gr.skip()]
                 except Stopped:
                     return
-                except ValueError as error:
+                except gr.Error as error:
                     yield ["error", _refusal(error), gr.skip(), gr.skip()]
 
         options = {"concurrency_id": "model", "concurrency_limit": 1, "show_progress_on": self.note}
@@ -203,33 +204,30 @@ class Cell:
             skip.append(gr.skip())
             run = Run(Path(folder), progress)
             try:
-                for results in self.handler(_sign(folder), run, **inputs):
-                    results = results if isinstance(results, (list, tuple)) else [results]
-                    yield [gr.skip()] * 4 + list(results) + [gr.skip()]
-                facts = [
-                    f"{time.perf_counter() - began:.2f} s",
-                    pipe().device.type.upper(),
-                    *([f"seed {inputs['seed']}"] if "seed" in inputs else []),
-                ]
-                note = {"number": number, "text": " · ".join(facts)}
-                yield [f"done {number}", note, gr.skip(), gr.skip(), *skip]
-                code = fill(self.code, inputs)
-                shown = list(run.files("shown").values())
-                executed = ipynb.Executed(number, self.name, self.prose, code, shown, run.files("reads"))
-                history = [*(past for past in history if past.name != self.name), executed]
-                path = ipynb.write(Path(folder) / "retsynth.ipynb", history)
-                yield [gr.skip(), gr.skip(), history, gr.update(value=str(path), interactive=True), *skip]
+                with said():
+                    for results in self.handler(_sign(folder), run, **inputs):
+                        results = results if isinstance(results, (list, tuple)) else [results]
+                        yield [gr.skip()] * 4 + list(results) + [gr.skip()]
+                    note, history, path = self._record(run, history, number, began, inputs)
+                yield [f"done {number}", note, history, gr.update(value=path, interactive=True), *skip]
             except Stopped:
                 return  # what the run has given so far stays
-            except (ValueError, gr.Error) as error:
+            except gr.Error as error:
                 yield ["error", _refusal(error), gr.skip(), gr.skip(), *skip]
-            except Exception:
-                logging.exception("cell %s", self.name)  # to the server's log: the page gets no trace and no path
-                yield ["error", _refusal("Something went wrong here, not with your input. Please try again."), gr.skip(), gr.skip(), *skip]
+
+    def _record(self, run: Run, history: list, number: int, began: float, inputs: dict) -> tuple[dict, list, str]:
+        """What stands under the cell after a run, the history with the run in it, and the notebook file of that."""
+        seed = [f"seed {inputs['seed']}"] if "seed" in inputs else []
+        facts = [f"{time.perf_counter() - began:.2f} s", pipe().device.type.upper(), *seed]
+        shown = list(run.files("shown").values())
+        executed = ipynb.Executed(number, self.name, self.prose, fill(self.code, inputs), shown, run.files("reads"))
+        history = [*(past for past in history if past.name != self.name), executed]
+        path = ipynb.write(run.folder / "retsynth.ipynb", history)
+        return {"number": number, "text": " · ".join(facts)}, history, str(path)
 
 
-def _refusal(error: object) -> dict:
-    text = str(error)
+def _refusal(error: gr.Error) -> dict:
+    text = str(error.message)
     return {"error": html.escape(text[:1].upper() + text[1:] + ("" if text.endswith((".", "?")) else "."))}
 
 
@@ -273,17 +271,15 @@ class Page:
             button.click(None, js=f"() => retsynth.press('{name}')", show_progress="hidden", **PRIVATE)
 
 
-def endpoint(function: Callable, inputs: list, outputs: list) -> None:
+def endpoint(function: Callable, inputs: list, outputs: list, networks: bool = True) -> None:
     """Offer `function` to programs under its own name, with its docstring. The PNG files that it returns as bytes reach the caller as they
-    are, metadata and all; what it refuses with a ValueError, the caller gets as one sentence."""
-    on_gpu = gpu(function)
+    are, metadata and all; what it refuses with a ValueError, the caller gets as one sentence. `networks`: it runs some."""
+    work = said()(function)
+    work = gpu(work) if networks else work
 
     @functools.wraps(function)  # programs see its parameters' names and its docstring
     def call(*values: object) -> list:
-        try:
-            results = on_gpu(*values)
-        except ValueError as error:
-            raise gr.Error(str(error), print_exception=False) from error
+        results = work(*values)
         results = results if isinstance(results, tuple) else (results,)
         given = [
             save_bytes_to_cache(result, f"{output.label}.png", output.GRADIO_CACHE) if isinstance(result, bytes) else result

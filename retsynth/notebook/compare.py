@@ -18,7 +18,7 @@ from skimage.data import retina
 
 from retsynth.images import read_fundus, read_mask, to_array
 from retsynth.metrics import morphometry, psnr, ssim, ssim_map
-from retsynth.notebook import beside
+from retsynth.notebook import beside, heed
 from retsynth.notebook.cell import PICTURES, PRIVATE, SMALL, Cell, Page, Run, endpoint, png, upload
 
 PROSE = """## How alike, and what that means
@@ -40,6 +40,7 @@ for path in sorted(Path().glob('candidate-*.png')):
 LEGEND = "<div class='legend'><span>SSIM 0, unlike</span><i></i><span>1, alike</span></div>"
 # Dark where the images differ, light where they agree; rising in lightness, so that it reads without colour as well.
 HEAT = np.array([[13, 8, 35], [84, 20, 94], [160, 44, 81], [219, 92, 50], [250, 168, 40], [252, 250, 190]], float)
+MOST = 8  # candidates at a time: as many as the first tab makes
 MEASURED = {"real": "real, training", "ours": "ours", "gaussian": "ours, Gaussian prior"}  # in report.json
 NAMED = {"real": "real against real", "ours": "ours against real", "gaussian": "Gaussian prior", "candidates": "your candidates"}
 BLANK = ("plain disc", "blank map")  # what an image without any content is called
@@ -61,18 +62,22 @@ def measure(run: Run, vessels: int, reference: str | None, candidates: list | No
     """SSIM maps with their values, the strip plot that puts them in place, and the morphometry of vessel maps."""
     if not candidates:
         raise ValueError("there is nothing to compare yet: upload one or more candidates, or take the generated ones")
+    if len(candidates) > MOST:
+        raise ValueError(f"there are {len(candidates)} candidates; take {MOST} or fewer at a time")
     read = read_mask if vessels else read_fundus
-    files = [Path(path).read_bytes() for path, _ in candidates]
     source = Path(reference).read_bytes() if reference else _default(vessels)
-    wanted, images = read(source), [read(file) for file in files]
-    scores = [ssim_map(image, wanted) for image in images]
-    maps = []
-    for i, (image, (value, local)) in enumerate(zip(images, scores, strict=True), start=1):
-        run.reads(f"candidate-{i}.png", files[i - 1])
-        shown = run.png(f"ssim-{i}", heat(local), shown=i == 1, **_notes(value))
-        maps.append((shown, f"candidate {i}: SSIM {value:.3f}, {psnr(image, wanted):.1f} dB"))
     run.reads("reference.png", source)
-    plot = strip({"candidates": [value for value, _ in scores], **baselines(vessels, wanted)}, vessels)
+    wanted, images, values, maps = read(source), [], [], []
+    for i, (path, _) in enumerate(candidates, start=1):
+        heed()
+        file = Path(path).read_bytes()
+        run.reads(f"candidate-{i}.png", file)
+        images.append(read(file))
+        value, local = ssim_map(images[-1], wanted)
+        values.append(value)
+        shown = run.png(f"ssim-{i}", heat(local), shown=i == 1, **_notes(value))
+        maps.append((shown, f"candidate {i}: SSIM {value:.3f}, {psnr(images[-1], wanted):.1f} dB"))
+    plot = strip({"candidates": values, **baselines(vessels, wanted)}, vessels)
     return maps, plot, _trees(wanted, images) if vessels else ""
 
 
@@ -81,7 +86,7 @@ def named(files: list[str]) -> list[tuple[str, str]]:
     return [(file, f"candidate {i}") for i, file in enumerate(files, start=1)]
 
 
-def compare(reference: str, image: str) -> tuple[float, float, bytes]:
+def compare(reference: str, image: str) -> tuple[float, float | None, bytes]:
     """Measure how alike two retinal fundus images are: SSIM, PSNR, and a map of where SSIM is low.
 
     Args:
@@ -90,12 +95,12 @@ def compare(reference: str, image: str) -> tuple[float, float, bytes]:
 
     Returns:
         SSIM, up to 1, which means equal
-        PSNR in dB
+        PSNR in dB, null where the images are equal
         the map of SSIM, 512 x 512 px, dark where the images differ
     """
     a, b = read_fundus(image), read_fundus(reference)
-    value, where = ssim_map(a, b)
-    return value, psnr(a, b), png(heat(where), **_notes(value))
+    (value, where), decibels = ssim_map(a, b), psnr(a, b)
+    return value, decibels if math.isfinite(decibels) else None, png(heat(where), **_notes(value))
 
 
 def _notes(value: float) -> dict[str, object]:
@@ -241,12 +246,12 @@ def tab(page: Page) -> SimpleNamespace:
             gr.HTML(LEGEND, js_on_load=None, elem_classes="until-run")
             plot = gr.HTML(js_on_load=None, elem_classes="plot")
             trees = gr.HTML(js_on_load=None)
-    cell.connect(measure, {"vessels": vessels, "reference": reference, "candidates": candidates}, [maps, plot, trees])
+    cell.connect(measure, {"vessels": vessels, "reference": reference, "candidates": candidates}, [maps, plot, trees], networks=False)
     quick = {"queue": False, "show_progress": "hidden", **PRIVATE}
     shown = example.click(lambda: (0, *_example()), None, [vessels, reference, candidates], **quick)
     cell.bind(shown.then)
     candidates.upload(lambda given: named([file for file, _ in given or []]), candidates, candidates, **quick)
     with gr.Row(visible=False):
         results = [gr.Number(label="ssim"), gr.Number(label="psnr"), gr.Image(format="png", label="ssim_map")]
-        endpoint(compare, [upload("reference"), upload("image")], results)
+        endpoint(compare, [upload("reference"), upload("image")], results, networks=False)
     return SimpleNamespace(cell=cell, vessels=vessels, reference=reference, candidates=candidates, take=take)

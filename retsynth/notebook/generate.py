@@ -123,19 +123,19 @@ def vary(seed: int, strength: float, variation: int) -> tuple[bytes, bytes]:
     return png(vessels, **notes), png(fundus, **notes)
 
 
-def generate(seed: int, prior: str, style_seed: int) -> tuple[bytes, bytes]:
+def generate(seed: int, prior: str, style_seed: int | None) -> tuple[bytes, bytes]:
     """Make a synthetic eye from a seed: a vessel map and the retinal fundus image painted from it. Not for diagnosis.
 
     Args:
         seed: a whole number from 0 to 4294967295; the same seed gives the same eye.
         prior: "flow" for connected trees, "gaussian" for the baseline of the paper.
-        style_seed: the seed of the appearance; below 0 the appearance is the seed's own.
+        style_seed: the seed of the appearance; below 0, or null, the appearance is the seed's own.
 
     Returns:
         the vessel map, 512 x 512 px, white vessels on black
         the fundus image, 1024 x 1024 px
     """
-    look = style_seed if style_seed >= 0 else None
+    look = None if style_seed is None or style_seed < 0 else style_seed
     sample, notes = pipe()(seed, prior=prior, style_seed=look), _notes(seed=seed, prior=prior, style_seed=look)
     return png(sample.annotation, **notes), png(sample.large, **notes)
 

@@ -104,7 +104,7 @@ def tab(page: Page) -> SimpleNamespace:
     for control in (canvas, style, seed, photo, *controls.values()):
         cell.bind(control.change, trigger_mode="always_last")
     cell.aside(plant.click, tree, [tree_seed], canvas)
-    cell.aside(given.upload, given_map, [given], canvas)
+    cell.aside(given.upload, given_map, [given], canvas, networks=False)
     with gr.Row(visible=False):
         endpoint(
             translate,
