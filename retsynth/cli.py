@@ -48,7 +48,7 @@ def main(arguments: list[str] | None = None) -> int:
 def sample(args: argparse.Namespace) -> int:
     """One seed -> four files."""
     from retsynth.export import fingerprint
-    from retsynth.images import write_png
+    from retsynth.images import write_image
 
     args.out.mkdir(parents=True, exist_ok=True)
     pipe = _pipeline(args)
@@ -57,7 +57,7 @@ def sample(args: argparse.Namespace) -> int:
     origin = {"seed": seed, "style_seed": "own" if args.style_seed is None else args.style_seed, "weights": fingerprint(pipe)}
     origin |= {"prior": args.prior, "temperature": args.temperature, "eye": args.eye}
     for name, image in {"fundus": made.fundus, "vessels": made.annotation, "fov": pipe.fov, "large": made.large}.items():
-        write_png(args.out / f"{name}.png", image, **origin)
+        write_image(args.out / f"{name}.png", image, **origin)
     print(f"seed {seed}: fundus.png, vessels.png, fov.png and large.png in {args.out}")
     return 0
 
@@ -174,7 +174,7 @@ def _convert(
     """Convert file after file; a bad one is named on stderr and the others are done all the same."""
     from tqdm import tqdm
 
-    from retsynth.images import write_png
+    from retsynth.images import write_image
 
     code = 0
     for source, target in tqdm(jobs, unit="image", disable=None if len(jobs) > 1 else True):
@@ -184,7 +184,7 @@ def _convert(
             code = _complain(args, f"{source}: {error}")
             continue
         target.parent.mkdir(parents=True, exist_ok=True)
-        write_png(target, image, **origin)
+        write_image(target, image, **origin)
     return code
 
 
@@ -304,6 +304,7 @@ def _parser() -> argparse.ArgumentParser:
     pairs.add_argument("--first", type=_seed, default=0, metavar="I", help="first pair, where several machines share a run (default: 0)")
     pairs.add_argument("--eye", **eye)
     pairs.add_argument("--style-seed", **style | {"help": "one appearance for all (default: each its own)"})
-    pairs.add_argument("--layout", choices=("folder",), default="folder", help="images/, vessels/, fov/ with 0000.png … and metadata.csv")
+    layout = "folder: images/, vessels/, fov/ with 0000.png …; drive: training/ as DRIVE has it; metadata.csv in both (default: folder)"
+    pairs.add_argument("--layout", choices=("folder", "drive"), default="folder", help=layout)
     pairs.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to write to")
     return parser

@@ -1,7 +1,7 @@
 """Data sets on disk: pairs of a fundus image and its vessel annotation, written as they are made.
 
-A layout is a class that knows where the files of pair i lie, whether they are there, and what index file goes with them; another one
-(DRIVE's, shards) is another class beside `FolderLayout`. Pair i depends on (seed, i) and the weights alone, so an export that was cut short
+A layout is a class that knows where the files of pair i lie, whether they are there, and what index file goes with them; another one,
+shards say, is another class beside these. Pair i depends on (seed, i) and the weights alone, so an export that was cut short
 goes on where it stopped, and machines may share a run, each with its own `first`.
 """
 
@@ -11,17 +11,19 @@ import io
 import os
 from pathlib import Path
 
-from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 from tqdm import tqdm
 
 from retsynth import __version__
-from retsynth.images import COMMENT, write_bytes, write_png
+from retsynth.images import COMMENT, read_metadata, write_bytes, write_image
 from retsynth.pipeline import EYES, Pipeline
 
 
 class FolderLayout:
     """FOLDER/images, FOLDER/vessels and FOLDER/fov with 0000.png and so on in each, and metadata.csv, one row a pair."""
+
+    # in the order of writing: where the image is, the pair is whole
+    FILES = {"vessels": "vessels/{:04d}.png", "fov": "fov/{:04d}.png", "images": "images/{:04d}.png"}
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -32,23 +34,22 @@ class FolderLayout:
             path.parent.mkdir(parents=True, exist_ok=True)
 
     def files(self, index: int) -> dict[str, Path]:
-        """The files of pair `index`, in the order of writing: where the image is, the pair is whole."""
-        return {part: self.folder / part / f"{index:04d}.png" for part in ("vessels", "fov", "images")}
+        """The files of pair `index`, in the order of writing."""
+        return {part: self.folder / name.format(index) for part, name in self.FILES.items()}
 
     def indices(self) -> list[int]:
         """The pairs whose image is there, in order."""
-        return sorted(int(path.stem) for path in (self.folder / "images").glob("*.png") if path.stem.isdecimal())
+        folder, _, name = self.FILES["images"].rpartition("/")
+        tail = name.removeprefix("{:04d}")
+        numbers = (path.name.removesuffix(tail) for path in (self.folder / folder).glob("*" + tail))
+        return sorted(int(number) for number in numbers if number.isdecimal())
 
     def holds(self, index: int, origin: dict[str, object]) -> bool:
         """Whether pair `index` is there. Raises ValueError where another origin's is, rather than mix or overwrite."""
         files = self.files(index)
         if not files["images"].exists():
             return False
-        try:
-            with Image.open(files["images"]) as image:
-                text = image.info
-        except UnidentifiedImageError:
-            text = {}
+        text = read_metadata(files["images"])
         if any(text.get(key) != str(value) for key, value in origin.items()):
             raise self.foreign()
         return all(path.exists() for path in files.values())
@@ -56,7 +57,7 @@ class FolderLayout:
     def write(self, index: int, pair: dict[str, Tensor], origin: dict[str, object]) -> None:
         """Write the images (1, C, 512, 512) of pair `index`, each file whole or not at all."""
         for part, path in self.files(index).items():
-            write_png(path, pair[part], index=index, **origin)
+            write_image(path, pair[part], index=index, **origin)
 
     def finish(self, origin: dict[str, object]) -> None:
         """Write metadata.csv for the whole pairs that are there; nothing where there is none."""
@@ -67,7 +68,7 @@ class FolderLayout:
         writer = csv.writer(table, lineterminator="\n")
         writer.writerow(["index", *origin, "images", "vessels", "fov", "version", "comment"])
         for index in whole:
-            names = (f"{part}/{self.files(index)[part].name}" for part in ("images", "vessels", "fov"))
+            names = (self.FILES[part].format(index) for part in ("images", "vessels", "fov"))
             writer.writerow([index, *origin.values(), *names, f"retsynth {__version__}", COMMENT])
         write_bytes(self.metadata, table.getvalue().encode())
 
@@ -75,7 +76,18 @@ class FolderLayout:
         return ValueError(f"{self.folder} holds images of other options, other weights or from elsewhere; export to an empty folder")
 
 
-LAYOUTS = {"folder": FolderLayout}
+class DriveLayout(FolderLayout):
+    """As DRIVE's training half lies on disk, for what reads DRIVE: FOLDER/training with images/0000_training.tif,
+    1st_manual/0000_manual1.gif and mask/0000_training_mask.gif and so on; and metadata.csv in FOLDER."""
+
+    FILES = {
+        "vessels": "training/1st_manual/{:04d}_manual1.gif",
+        "fov": "training/mask/{:04d}_training_mask.gif",
+        "images": "training/images/{:04d}_training.tif",
+    }
+
+
+LAYOUTS = {"folder": FolderLayout, "drive": DriveLayout}
 
 
 def export(

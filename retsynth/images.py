@@ -5,6 +5,7 @@ or answered with a ValueError whose one sentence says what is wrong and what wou
 """
 
 import io
+import json
 import logging
 import os
 import warnings
@@ -108,17 +109,42 @@ def to_array(image: Tensor | np.ndarray) -> np.ndarray:
 def png_bytes(image: Tensor | np.ndarray, **metadata: object) -> bytes:
     """A PNG file of `image` (as `to_array` takes it). Its text chunks say which version made it, `metadata`, and, where that has no Comment
     of its own, that it is synthetic."""
-    text = PngInfo()
-    for key, value in {"Comment": COMMENT, "Software": f"retsynth {__version__}", **metadata}.items():
-        text.add_text(key, str(value))
-    file = io.BytesIO()
-    Image.fromarray(to_array(image)).save(file, "PNG", pnginfo=text)
+    return _encoded(image, ".png", metadata)
+
+
+def write_image(path: str | os.PathLike, image: Tensor | np.ndarray, **metadata: object) -> None:
+    """Write `image` losslessly as PNG, TIFF or, in grey, GIF, by the suffix of `path`, with the metadata of `png_bytes`: in TIFF's
+    ImageDescription and GIF's comment as JSON. Atomically: there is the whole file or none. Raises ValueError for another suffix."""
+    write_bytes(path, _encoded(image, Path(path).suffix, metadata))
+
+
+def read_metadata(path: str | os.PathLike) -> dict[str, str]:
+    """What `write_image` wrote beside the pixels of a PNG or TIFF; {} for a file that is no image, or has nothing of the kind."""
+    try:
+        with Image.open(path, formats=FORMATS) as image:
+            if image.format != "TIFF":
+                return dict(image.info)
+            found = json.loads(image.tag_v2.get(ExifTags.Base.ImageDescription, "{}"))
+            return found if isinstance(found, dict) else {}
+    except (UnidentifiedImageError, json.JSONDecodeError):
+        return {}
+
+
+def _encoded(image: Tensor | np.ndarray, suffix: str, metadata: dict[str, object]) -> bytes:
+    notes = {key: str(value) for key, value in {"Comment": COMMENT, "Software": f"retsynth {__version__}", **metadata}.items()}
+    picture, file = Image.fromarray(to_array(image)), io.BytesIO()
+    if suffix == ".png":
+        text = PngInfo()
+        for key, value in notes.items():
+            text.add_text(key, value)
+        picture.save(file, "PNG", pnginfo=text)
+    elif suffix == ".tif":
+        picture.save(file, "TIFF", compression="tiff_adobe_deflate", description=json.dumps(notes))
+    elif suffix == ".gif" and picture.mode == "L":  # which has no more than 256 colours
+        picture.save(file, "GIF", comment=json.dumps(notes))
+    else:
+        raise ValueError(f"an image of mode {picture.mode} is not written as {suffix!r}; take .png or .tif")
     return file.getvalue()
-
-
-def write_png(path: str | os.PathLike, image: Tensor | np.ndarray, **metadata: object) -> None:
-    """Write `png_bytes(image, **metadata)` to `path` atomically: there is the whole file or none."""
-    write_bytes(path, png_bytes(image, **metadata))
 
 
 def write_bytes(path: str | os.PathLike, content: bytes) -> None:

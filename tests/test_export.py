@@ -2,6 +2,7 @@
 
 import csv
 import dataclasses
+import json
 import signal
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from retsynth.edsr import EDSR
 from retsynth.export import export, fingerprint
 from retsynth.images import COMMENT, to_array
 from retsynth.pipeline import Pipeline
+from train.data import read_drive
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -101,6 +103,23 @@ def test_more_pairs_of_the_same_run_are_added(exported, tiny_pipeline, tmp_path)
     assert export(tiny_pipeline, tmp_path, count=3, seed=5) == 2
     assert export(tiny_pipeline, tmp_path, count=2, seed=5) == 0
     assert contents(tmp_path) == contents(exported)  # the list still names all that are there
+
+
+def test_the_layout_of_drive_is_read_as_drive_and_holds_the_same_pairs(exported, tiny_pipeline, tmp_path):
+    assert export(tiny_pipeline, tmp_path, count=3, seed=5, layout="drive") == 3
+    assert export(tiny_pipeline, tmp_path, count=3, seed=5, layout="drive") == 0, "TIFF files know where they come from as well"
+    drive = read_drive(tmp_path, "training")
+    assert drive.names == ["0000", "0001", "0002"]
+    for index, pair in enumerate(zip(drive.fundus, drive.vessels, drive.fov, strict=True)):
+        for part, read in zip(("images", "vessels", "fov"), pair, strict=True):
+            with Image.open(exported / part / f"{index:04d}.png") as expected:
+                assert np.array_equal(np.asarray(expected), to_array(read)), part
+    row = rows(tmp_path)[2]
+    with Image.open(tmp_path / row["images"]) as image, Image.open(tmp_path / row["vessels"]) as vessels:
+        for text in (image.tag_v2[270], vessels.info["comment"]):
+            assert json.loads(text)["Comment"] == COMMENT and json.loads(text)["index"] == "2"
+    with pytest.raises(ValueError, match="empty folder"):
+        export(tiny_pipeline, tmp_path, count=3, seed=6, layout="drive")
 
 
 def test_machines_share_a_run_by_their_first_pairs(exported, tiny_pipeline, tmp_path):

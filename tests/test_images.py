@@ -1,6 +1,7 @@
 """Whatever a person may hand over is read as they would expect, or answered in one sentence."""
 
 import io
+import json
 import re
 import struct
 import zlib
@@ -21,10 +22,11 @@ from retsynth.images import (
     read_fundus,
     read_image,
     read_mask,
+    read_metadata,
     to_array,
     to_tensor,
     write_bytes,
-    write_png,
+    write_image,
 )
 
 
@@ -424,7 +426,7 @@ def test_array_of_another_type_is_no_image_tensor():
 
 
 def test_written_png_says_what_it_is(colours, tmp_path):
-    write_png(tmp_path / "a.png", to_tensor(colours), seed=7, place="Zürich, 網膜")
+    write_image(tmp_path / "a.png", to_tensor(colours), seed=7, place="Zürich, 網膜")
     image = Image.open(tmp_path / "a.png")
     assert image.text["Comment"] == COMMENT == "Synthetic image. Not for diagnosis."
     assert image.text["Software"] == f"retsynth {__version__}"
@@ -432,6 +434,28 @@ def test_written_png_says_what_it_is(colours, tmp_path):
     assert image.text["place"] == "Zürich, 網膜"
     assert np.array_equal(np.asarray(image), colours)
     assert (tmp_path / "a.png").read_bytes() == png_bytes(colours, seed=7, place="Zürich, 網膜")
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif"])
+def test_metadata_is_read_back_and_the_pixels_are_the_same(colours, tmp_path, suffix):
+    write_image(tmp_path / f"a{suffix}", colours, seed=7, place="Zürich, 網膜")
+    expected = {"Comment": COMMENT, "Software": f"retsynth {__version__}", "seed": "7", "place": "Zürich, 網膜"}
+    assert expected.items() <= read_metadata(tmp_path / f"a{suffix}").items()
+    assert np.array_equal(np.asarray(Image.open(tmp_path / f"a{suffix}")), colours)
+    Image.fromarray(colours).save(tmp_path / f"b{suffix}")
+    assert "seed" not in read_metadata(tmp_path / f"b{suffix}")
+    (tmp_path / "c").write_text("no image")
+    assert read_metadata(tmp_path / "c") == {}
+
+
+def test_gif_holds_a_grey_image_and_no_other(colours, grey, tmp_path):
+    write_image(tmp_path / "a.gif", grey, seed=7)
+    with Image.open(tmp_path / "a.gif") as image:
+        assert np.array_equal(np.asarray(image.convert("L")), grey)
+        assert json.loads(image.info["comment"])["seed"] == "7"
+    for image, name in ((colours, "b.gif"), (grey, "b.jpg")):
+        with pytest.raises(ValueError, match="take .png or .tif"):
+            write_image(tmp_path / name, image)
 
 
 def test_file_is_written_whole_or_not_at_all(tmp_path, monkeypatch):

@@ -30,7 +30,7 @@ from PIL import Image
 
 from retsynth import notebook
 from retsynth.export import fingerprint
-from retsynth.images import write_png
+from retsynth.images import write_image
 from retsynth.notebook import about, compare, generate, ipynb, pipe, translate
 from retsynth.notebook import cell as cells
 from retsynth.pipeline import CONTROLS, Pipeline
@@ -446,8 +446,8 @@ def test_the_strip_plot_has_room_for_values_below_its_usual_axis(page):
 def beside(monkeypatch, tmp_path, vessel_tree, fundus_photograph):
     """The weights in use lie in a folder without weights, but with report, card and a sample."""
     (tmp_path / "elsewhere" / "examples").mkdir(parents=True)
-    write_png(tmp_path / "elsewhere/examples/sample_vessels.png", vessel_tree(0).astype(np.uint8) * 255, seed=3)
-    write_png(tmp_path / "elsewhere/examples/sample_fundus.png", fundus_photograph(0), seed=3)
+    write_image(tmp_path / "elsewhere/examples/sample_vessels.png", vessel_tree(0).astype(np.uint8) * 255, seed=3)
+    write_image(tmp_path / "elsewhere/examples/sample_fundus.png", fundus_photograph(0), seed=3)
     (tmp_path / "elsewhere" / "report.json").write_text('{"trees": {"groups": {"ours": {"ssim": 0.41}}}}')
     (tmp_path / "elsewhere" / "README.md").write_text("---\nlicense: mit\n---\nAnother card.")
     monkeypatch.setattr(notebook, "_source", str(tmp_path / "elsewhere"))

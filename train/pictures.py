@@ -26,9 +26,9 @@ def main() -> None:
     for four in (samples[:4], samples[4:]):
         rows += [s.annotation.expand(-1, 3, -1, -1) for s in four] + [s.fundus for s in four]
     small = F.interpolate(torch.cat(rows), size=(256, 256), mode="bilinear", antialias=True)
-    images.write_png(folder / "readme.png", make_grid(small, nrow=4, padding=4, pad_value=1), seed="0 to 7")
-    images.write_png(folder / "sample_fundus.png", samples[0].fundus, seed=0)
-    images.write_png(folder / "sample_vessels.png", samples[0].annotation, seed=0)
+    images.write_image(folder / "readme.png", make_grid(small, nrow=4, padding=4, pad_value=1), seed="0 to 7")
+    images.write_image(folder / "sample_fundus.png", samples[0].fundus, seed=0)
+    images.write_image(folder / "sample_vessels.png", samples[0].annotation, seed=0)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ import numpy as np
 from PIL import ExifTags, Image
 
 from retsynth import __version__
-from retsynth.images import COMMENT, overlay, read_image, to_array, write_png
+from retsynth.images import COMMENT, overlay, read_image, to_array, write_image
 from retsynth.notebook import beside, pipe, weights
 from retsynth.notebook.cell import PICTURES, PRIVATE, SHOWN, SMALL, Cell, Page, Run, endpoint, png
 
@@ -174,7 +174,7 @@ def _shipped() -> list[tuple[str, str]]:
         return []
     both = Path(mkdtemp(prefix="retsynth-")) / "sample_overlay.png"
     with Image.open(fundus) as image:
-        write_png(both, overlay(read_image(fundus), read_image(vessels)), **image.text)
+        write_image(both, overlay(read_image(fundus), read_image(vessels)), **image.text)
     return [(str(vessels), CAPTIONS["vessels"]), (str(fundus), CAPTIONS["fundus"]), (str(both), CAPTIONS["overlay"])]
 
 
