@@ -2,6 +2,7 @@
 
 import torch
 
+from train import judge
 from train.data import Drive
 from train.judge import segment_scores, told_apart, train_segmenter, two_sample_accuracy, variance_ratio
 
@@ -38,3 +39,23 @@ def test_a_segmenter_learns_to_see_vessels_and_an_untrained_one_does_not(vessel_
     dice, auc = segment_scores(train_segmenter(pairs, seed=0, steps=25), pairs)
     assert dice > 0.8 and auc > 0.95
     assert segment_scores(train_segmenter(pairs, seed=0, steps=0), pairs)[0] < 0.5
+
+
+def test_each_regime_learns_from_its_own_pairs_and_is_judged_on_the_test_half(tiny_pipeline, tiny_drive, tmp_path, monkeypatch):
+    taught = []
+
+    def teach(drive, seed, first=0):
+        taught.append((drive, first))
+        return lambda x: 40 * (0.3 - x[:, 1:2])  # the same for all: dark green is vessel
+
+    monkeypatch.setattr(judge, "train_segmenter", teach)
+    scores = judge.fundus(tiny_pipeline, str(tiny_drive), tmp_path, count=5, segmenters=1)["usefulness"]
+    (real, _), (ours, _), (both, first), (loose, _), (both_loose, first_loose) = taught
+    assert [len(drive.fundus) for drive, _ in taught] == [4, 5, 9, 5, 9] and first == first_loose == 4
+    assert torch.equal(loose.fundus, ours.fundus) and torch.equal(both_loose.vessels[:4], real.vessels)
+    for seed in (0, 4):
+        sample = tiny_pipeline(seed, upscale=False)
+        assert torch.equal(ours.fundus[seed], sample.fundus[0]) and torch.equal(ours.vessels[seed], sample.annotation[0])
+        assert torch.equal(loose.vessels[seed], tiny_pipeline.loosen(sample.annotation, 0.6, seed)[0])
+    for kind in ("", ", loosened by 0.6 px"):
+        assert (scores[f"synthetic{kind} / real"], scores[f"both{kind} - real"]) == (1, 0)
