@@ -185,10 +185,13 @@ def test_runs_are_numbered_and_the_file_holds_the_last_run_of_each_cell(page, pi
         ("enlarge", {"upload": __file__}, "image"),
         ("compare", {"candidates": None}, "candidates"),
         ("compare", {"candidates": [("photo.png", None)] * 9}, "9 candidates"),
-        ("compare maps", {"candidates": [("photo.png", None)]}, "photograph"),
+        ("compare maps", {"candidates": [("photo.png", None)]}, "Candidate 1: this looks like a photograph"),
+        ("compare maps", {"reference": "photo.png"}, "The reference: this looks like a photograph"),
     ],
 )
 def test_bad_input_is_answered_in_the_cell_with_one_sentence(page, pictures, name, change, says):
+    if change.get("reference"):
+        change = {"reference": pictures[change["reference"]]}
     if change.get("candidates"):
         change = {"candidates": [(pictures[path], None) for path, _ in change["candidates"]]}
     result = run(page, name, given(name, pictures) | change)

@@ -9,15 +9,18 @@ const snapshot = () => paper.getImageData(0, 0, SIZE, SIZE);
 const remember = () => { done.push(snapshot()); if (done.length > KEEP) done.shift(); undone = []; };
 const blank = () => { paper.fillStyle = "black"; paper.fillRect(0, 0, SIZE, SIZE); };
 
+function keep() {
+  try { sessionStorage.setItem(STORE, canvas.toDataURL("image/png")); } catch { /* private window: the drawing just does not outlive a reload */ }
+}
+
 function send() {
-  sent = canvas.toDataURL("image/png");
-  try { sessionStorage.setItem(STORE, sent); } catch { /* private window: the drawing just does not outlive a reload */ }
-  props.value = sent;
+  keep();
+  sent = props.value = canvas.toDataURL("image/png");
 }
 
 function show(url) {  // a map from the server, or the drawing as it was before the tab was left
   const picture = new Image();
-  picture.onload = () => { remember(); paper.drawImage(picture, 0, 0, SIZE, SIZE); canvas.dataset.ready = "true"; };
+  picture.onload = () => { remember(); paper.drawImage(picture, 0, 0, SIZE, SIZE); keep(); canvas.dataset.ready = "true"; };
   sent = picture.src = url;
 }
 
@@ -38,7 +41,7 @@ function calibre(event, distance) {
 function begin(event) {
   remember();
   const at = place(event), erase = element.querySelector("[data-tool=eraser]").getAttribute("aria-pressed") === "true";
-  stroke = { at, mid: at, time: event.timeStamp, length: 0, erase, width: Number(width.value) * (erase ? 2 : 1) };
+  stroke = { pointer: event.pointerId, at, mid: at, time: event.timeStamp, length: 0, erase, width: Number(width.value) * (erase ? 2 : 1) };
   paper.strokeStyle = paper.fillStyle = erase ? "black" : "white";
   paper.lineCap = paper.lineJoin = "round";
   paper.beginPath();
@@ -73,6 +76,11 @@ function end() {
 
 canvas.addEventListener("pointerdown", (event) => {
   if (event.button) return;
+  if (stroke) {  // a second finger, or a palm: what the first one drew was not meant
+    paper.putImageData(done.pop(), 0, 0);
+    stroke = null;
+    return;
+  }
   canvas.setPointerCapture(event.pointerId);  // a stroke may leave the canvas
   begin(event);
 });
@@ -80,10 +88,9 @@ canvas.addEventListener("pointermove", (event) => {
   const at = place(event), scale = canvas.clientWidth / SIZE;
   const size = Number(width.value) * (element.querySelector("[data-tool=eraser]").getAttribute("aria-pressed") === "true" ? 2 : 1) * scale;
   Object.assign(nib.style, { left: `${at.x * scale}px`, top: `${at.y * scale}px`, width: `${size}px`, height: `${size}px` });
-  if (stroke) (event.getCoalescedEvents?.() ?? [event]).concat(event).forEach(extend);
+  if (stroke?.pointer === event.pointerId) (event.getCoalescedEvents?.() ?? [event]).concat(event).forEach(extend);
 });
-canvas.addEventListener("pointerup", end);
-canvas.addEventListener("pointercancel", end);
+for (const over of ["pointerup", "pointercancel"]) canvas.addEventListener(over, (event) => { if (stroke?.pointer === event.pointerId) end(); });
 
 function step(from, to) {
   if (!from.length) return;
@@ -111,24 +118,34 @@ element.addEventListener("click", (event) => {
 });
 width.addEventListener("input", () => { element.querySelector("output").textContent = `${width.value} px`; });
 
+element.addEventListener("keydown", (event) => {
+  const act = { z: event.shiftKey ? "redo" : "undo", y: "redo" }[event.key.toLowerCase()];
+  if (!act || !(event.ctrlKey || event.metaKey)) return;
+  event.preventDefault();
+  acts[act]();
+});
+
 // Without a pointer: the arrow keys move the pen, Space puts it down and lifts it.
+function mark() {  // where the pen is
+  const scale = canvas.clientWidth / SIZE;
+  pen ??= { x: SIZE / 2, y: SIZE / 2 };
+  Object.assign(nib.style, { left: `${pen.x * scale}px`, top: `${pen.y * scale}px`, width: `${width.value * scale}px`, height: `${width.value * scale}px` });
+}
+canvas.addEventListener("focus", () => { if (canvas.matches(":focus-visible")) mark(); });
 canvas.addEventListener("keydown", (event) => {
   const moves = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
-  const box = canvas.getBoundingClientRect(), key = event.key.toLowerCase();
+  const box = canvas.getBoundingClientRect();
   const as = () => ({ clientX: box.left + pen.x / SIZE * box.width, clientY: box.top + pen.y / SIZE * box.height, timeStamp: event.timeStamp });
-  pen ??= { x: SIZE / 2, y: SIZE / 2 };
+  mark();
   if (moves[event.key]) {
     const reach = event.shiftKey ? 24 : 6;
     pen.x = Math.min(SIZE, Math.max(0, pen.x + reach * moves[event.key][0]));
     pen.y = Math.min(SIZE, Math.max(0, pen.y + reach * moves[event.key][1]));
     if (stroke) extend(as());
   } else if (event.key === " ") stroke ? end() : begin(as());
-  else if ((event.ctrlKey || event.metaKey) && key === "z") acts[event.shiftKey ? "redo" : "undo"]();
-  else if ((event.ctrlKey || event.metaKey) && key === "y") acts.redo();
   else return;
   event.preventDefault();
-  const scale = canvas.clientWidth / SIZE;
-  Object.assign(nib.style, { left: `${pen.x * scale}px`, top: `${pen.y * scale}px`, width: `${width.value * scale}px`, height: `${width.value * scale}px` });
+  mark();
 });
 canvas.addEventListener("blur", end);
 

@@ -16,6 +16,8 @@ def connect(tabs: gr.Tabs, made: SimpleNamespace, drawn: SimpleNamespace, large:
     def to(tab: str, button: gr.Button, handler, inputs: list, outputs: list) -> None:
         moved = button.click(handler, inputs, outputs, queue=False, show_progress="hidden", **PRIVATE)
         moved.success(lambda: gr.Tabs(selected=tab), None, tabs, queue=False, show_progress="hidden", **PRIVATE)
+        if tab != "draw":  # which runs by itself
+            {"enlarge": large, "compare": compared}[tab].cell.stale(moved.success)
 
     made.gallery.select(_index, None, made.chosen, queue=False, show_progress="hidden", **PRIVATE)
     to("draw", made.edit, lambda *at: url(read_mask(_eye(*at)[0])), [made.gallery, made.chosen], [drawn.canvas])
@@ -29,7 +31,8 @@ def connect(tabs: gr.Tabs, made: SimpleNamespace, drawn: SimpleNamespace, large:
     )
     to("enlarge", drawn.enlarge, _there, [drawn.fundus], [large.upload])
     to("compare", drawn.compare, lambda fundus: (0, named([_there(fundus)])), [drawn.fundus], [compared.vessels, compared.candidates])
-    compared.take.click(_all, [made.gallery, compared.vessels], compared.candidates, queue=False, show_progress="hidden", **PRIVATE)
+    taken = compared.take.click(_all, [made.gallery, compared.vessels], compared.candidates, queue=False, show_progress="hidden", **PRIVATE)
+    compared.cell.stale(taken.success)
 
 
 def _index(event: gr.SelectData) -> int:

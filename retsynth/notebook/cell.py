@@ -23,16 +23,13 @@ NOTE = """<div role="status" aria-live="polite" class="${value.error ? 'note err
   value.number ? `<span class="gutter">Out[${value.number}]:</span>` : ''}${value.error || value.text || ''}</div>"""
 LISTING = """<button type="button" class="copy" aria-label="Copy the code">Copy</button>
 <pre tabindex="0"><code>${retsynth.highlight(value)}</code></pre>"""
-COPY = """element.addEventListener("click", async (event) => {
-  if (!event.target.closest(".copy")) return;
-  await navigator.clipboard.writeText(props.value);
-  event.target.textContent = "Copied";
-  setTimeout(() => { event.target.textContent = "Copy"; }, 1500);
+COPY = """element.addEventListener("click", (event) => {
+  if (event.target.closest(".copy")) retsynth.copy(element, props.value);
 });"""
 RUNNING = "state => state.replace(/^(?!stopping)\\w+/, 'running')"
 STOPPING = "state => state.replace(/^running/, 'stopping')"
-STOPPED = "state => state.replace(/^stopping/, 'stopped')"
-FAILED = "state => state.replace(/^running/, 'error').replace(/^stopping/, 'stopped')"
+STOPPED = "(state, note) => /^stopping/.test(state) ? [state.replace(/^stopping/, 'stopped'), {text: 'Stopped'}] : [state, note]"
+FAILED = "state => state.replace(/^running/, 'error')"
 STALE = "state => state.replace(/^done/, 'stale')"
 PRIVATE = {"api_visibility": "private"}
 SMALL = {"size": "sm", "min_width": 0, "scale": 0}
@@ -142,22 +139,19 @@ class Cell:
         self.handler = gpu(stoppable(handler)) if networks else stoppable(handler)
         self.inputs, self.outputs = inputs, outputs
         controls = list(inputs.values())
+        whole = [int(getattr(control, "precision", None) == 0) for control in controls]
         self.source.value = fill(self.code, {name: control.value for name, control in inputs.items()})
         gr.on(
             [control.change for control in controls],
             None,
             controls,
             self.source,
-            js=f"(...values) => retsynth.fill({self.code!r}, {list(inputs)}, values)",
+            js=f"(...values) => retsynth.fill({self.code!r}, {list(inputs)}, values, {whole})",
             show_progress="hidden",
             **PRIVATE,
         )
         touched = [control.input for control in controls if hasattr(control, "input")]
         gr.on(touched, None, self.state, self.state, js=STALE, show_progress="hidden", **PRIVATE)
-        empty = [[] if isinstance(output, gr.Gallery) else None for output in outputs]
-        self.clear.click(
-            lambda: ["idle", {}, *empty], None, [self.state, self.note, *outputs], queue=False, show_progress="hidden", **PRIVATE
-        )
         self.bind(self.run.click)
 
     def bind(self, trigger: Callable, **options: object) -> None:
@@ -174,8 +168,17 @@ class Cell:
             **options,
         )
         event.failure(None, self.state, self.state, js=FAILED, show_progress="hidden", **PRIVATE)
-        event.then(None, self.state, self.state, js=STOPPED, show_progress="hidden", **PRIVATE)
+        seen = [self.state, self.note]
+        event.then(None, seen, seen, js=STOPPED, show_progress="hidden", **PRIVATE)
         self.events.append(event)
+
+    def stale(self, trigger: Callable) -> None:
+        """Let `trigger` mark the results as those of other inputs."""
+        trigger(None, self.state, self.state, js=STALE, show_progress="hidden", **PRIVATE)
+
+    def _empty(self) -> list:
+        blank = {gr.Gallery: [], gr.DownloadButton: gr.update(value=None, interactive=False)}
+        return ["idle", {}, *(blank.get(type(output)) for output in self.outputs)]
 
     def aside(self, trigger: Callable, handler: Callable, inputs: list, output, networks: bool = True) -> None:
         """Let `trigger` put `handler(*inputs)` into `output`, one of the cell's controls. A refusal is said in the cell."""
@@ -262,10 +265,12 @@ class Page:
     def finish(self) -> None:
         """Connect what needs every cell: the Stop buttons, and the tool bar, which presses the buttons of the tab in view."""
         for cell in self.cells:
-            # in this order: a run that heeds its sign may be over before the next listener is asked, and `cancels` waits for it
-            cell.stop.click(None, cell.state, cell.state, js=STOPPING, show_progress="hidden", **PRIVATE)
-            cell.stop.click(_stop, cell.folder, None, queue=False, show_progress="hidden", **PRIVATE)
-            cell.stop.click(None, cancels=cell.events, show_progress="hidden", **PRIVATE)  # those that still wait for their turn
+            for button in (cell.stop, cell.clear):
+                # in this order: a run that heeds its sign may be over before the next listener is asked, and `cancels` waits for it
+                button.click(None, cell.state, cell.state, js=STOPPING, show_progress="hidden", **PRIVATE)
+                button.click(_stop, cell.folder, None, queue=False, show_progress="hidden", **PRIVATE)
+                over = button.click(None, cancels=cell.events, show_progress="hidden", **PRIVATE)  # those that still wait for their turn
+            over.then(cell._empty, None, [cell.state, cell.note, *cell.outputs], queue=False, show_progress="hidden", **PRIVATE)
         self.theme.click(None, js="() => document.body.classList.toggle('dark')", show_progress="hidden", **PRIVATE)
         for button, name in ((self.run_all, "run"), (self.stop_all, "stop"), (self.clear_all, "clear")):
             button.click(None, js=f"() => retsynth.press('{name}')", show_progress="hidden", **PRIVATE)

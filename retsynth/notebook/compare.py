@@ -5,6 +5,7 @@ import io
 import json
 import math
 import shutil
+from collections.abc import Callable
 from dataclasses import asdict
 from functools import cache
 from pathlib import Path
@@ -67,18 +68,26 @@ def measure(run: Run, vessels: int, reference: str | None, candidates: list | No
     read = read_mask if vessels else read_fundus
     source = Path(reference).read_bytes() if reference else _default(vessels)
     run.reads("reference.png", source)
-    wanted, images, values, maps = read(source), [], [], []
+    wanted, images, values, maps = _named(read, source, "the reference"), [], [], []
     for i, (path, _) in enumerate(candidates, start=1):
         heed()
         file = Path(path).read_bytes()
         run.reads(f"candidate-{i}.png", file)
-        images.append(read(file))
+        images.append(_named(read, file, f"candidate {i}"))
         value, local = ssim_map(images[-1], wanted)
         values.append(value)
         shown = run.png(f"ssim-{i}", heat(local), shown=i == 1, **_notes(value))
         maps.append((shown, f"candidate {i}: SSIM {value:.3f}, {psnr(images[-1], wanted):.1f} dB"))
     plot = strip({"candidates": values, **baselines(vessels, wanted)}, vessels)
     return maps, plot, _trees(wanted, images) if vessels else ""
+
+
+def _named(read: Callable, file: bytes, name: str):
+    """What `read` makes of the file; a refusal says which of the pictures it is about."""
+    try:
+        return read(file)
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from None
 
 
 def named(files: list[str]) -> list[tuple[str, str]]:
@@ -250,7 +259,9 @@ def tab(page: Page) -> SimpleNamespace:
     quick = {"queue": False, "show_progress": "hidden", **PRIVATE}
     shown = example.click(lambda: (0, *_example()), None, [vessels, reference, candidates], **quick)
     cell.bind(shown.then)
-    candidates.upload(lambda given: named([file for file, _ in given or []]), candidates, candidates, **quick)
+    for changed in (candidates.upload, candidates.delete):
+        changed(lambda given: named([file for file, _ in given or []]), candidates, candidates, **quick)
+        cell.stale(changed)
     with gr.Row(visible=False):
         results = [gr.Number(label="ssim"), gr.Number(label="psnr"), gr.Image(format="png", label="ssim_map")]
         endpoint(compare, [upload("reference"), upload("image")], results, networks=False)

@@ -65,11 +65,13 @@ Image.fromarray(np.hstack([to_array(frame) for frame in frames]))"""
 
 RANDOM_SEED = "() => Math.floor(Math.random() * 2 ** 32)"
 CAPTIONS = {"vessels": "vessel map", "fundus": "fundus", "overlay": "both", "large": "fundus, 1024 px"}
+CHOOSE = "The buttons take the eye you clicked last, else the first."
 SYNTHETIC = "Synthetic images, not for diagnosis. Each downloaded PNG says so in its metadata, with the seed."
 
 
 def pairs(run: Run, seed: int, count: int, prior: str, temperature: float, eye: str, style_seed: int | None, upscale: bool):
     """One eye after another, so that Stop works between them: yields the gallery so far and, at the end, the archive."""
+    yield gr.skip(), gr.update(value=None, interactive=False)  # the archive there is holds other eyes
     gallery, options = [], {"prior": prior, "temperature": temperature, "eye": eye, "style_seed": style_seed}
     for i in range(count):
         done = _share(run, i, count)
@@ -220,7 +222,7 @@ def tab(page: Page) -> SimpleNamespace:
             gallery = gr.Gallery(
                 _shipped(), label="Pairs", columns=3, type="filepath", elem_classes="pictures", elem_id="pairs", **PICTURES
             )
-            gr.HTML(SYNTHETIC, elem_classes="small-print", js_on_load=None)
+            gr.HTML(f"{SYNTHETIC} {CHOOSE}", elem_classes="small-print", js_on_load=None)
             with gr.Row(elem_classes="bar carry"):
                 edit = gr.Button("✎ Edit its vessels", **SMALL)
                 enlarge = gr.Button("⤢ Enlarge it", **SMALL)
@@ -230,6 +232,9 @@ def tab(page: Page) -> SimpleNamespace:
     cell.connect(pairs, {**shape, "style_seed": style_seed, "upscale": upscale}, [gallery, archive])
     cell.bind(dice.click(None, None, seed, js=RANDOM_SEED, show_progress="hidden", **PRIVATE).then)
     chosen = gr.State(0)
+    for trigger in (cell.run.click, dice.click):
+        trigger(lambda: 0, None, chosen, queue=False, show_progress="hidden", **PRIVATE)
+    seed.change(None, seed, None, js="seed => retsynth.seed(seed)", show_progress="hidden", **PRIVATE)
     _between_cell(page)
     _near_cell(page)
     with gr.Row(visible=False):

@@ -35,6 +35,7 @@ stage.addEventListener("keydown", (event) => {
   draw();
 });
 image.addEventListener("load", draw);
+new ResizeObserver(draw).observe(stage);  // another window, or a tab that comes into view
 before.addEventListener("load", draw);
 const load = () => { if (props.value?.before) before.src = props.value.before.url; };
 watch("value", load);

@@ -6,8 +6,8 @@ window.retsynth = {
     if (value === false) return "False";
     return typeof value === "string" ? "'" + value.replace(/[\\']/g, "\\$&") + "'" : String(value);
   },
-  fill(code, names, values) {
-    const given = Object.fromEntries(names.map((name, i) => [name, values[i]]));
+  fill(code, names, values, whole) {
+    const given = Object.fromEntries(names.map((name, i) => [name, whole[i] ? this.whole(values[i]) : values[i]]));
     return code.split("\n").flatMap((line) => {
       const condition = line.match(/^\[(!?)(\w+)\]/);
       if (!condition) return [line];
@@ -43,6 +43,24 @@ window.retsynth = {
     this.opened = true;
     const asked = new URLSearchParams(location.search);
     if (asked.has("seed")) document.querySelector(asked.get("tab") === "draw" ? "button.plant" : "#cell-generate button.run")?.click();
+    if (asked.get("tab") === "draw") this.seed(null);  // a reload brings the drawing back, not the tree it began with
+  },
+  seed(seed) {  // the one in the address, where there is one, is the one on the page
+    const url = new URL(location);
+    if (!this.opened || !url.searchParams.has("seed")) return;
+    seed === null ? url.searchParams.delete("seed") : url.searchParams.set("seed", seed);
+    history.replaceState(null, "", url);
+  },
+  whole(value) {  // as Python rounds, a half to the even number
+    return typeof value !== "number" ? value : Math.abs(value % 1) === 0.5 ? 2 * Math.round(value / 2) : Math.round(value);
+  },
+  async copy(element, text) {
+    const button = element.querySelector(".copy"), select = () => getSelection().selectAllChildren(element.querySelector("code"));
+    // a page on plain http may not write to the clipboard: what is selected, Ctrl+C copies
+    const done = await navigator.clipboard?.writeText(text).then(() => true, () => false);
+    if (!done) select();
+    button.textContent = done ? "Copied" : "Selected";
+    setTimeout(() => { button.textContent = "Copy"; }, 1500);
   },
   address(tab) {  // of the tab in view, once the visitor chooses it and not the page while it builds
     if (!this.opened) return;
@@ -53,9 +71,20 @@ window.retsynth = {
   },
 };
 addEventListener("keydown", (event) => {
-  const cell = event.shiftKey && event.key === "Enter" && event.target.closest?.(".cell");
-  if (cell) {
+  const run = event.shiftKey && event.key === "Enter" && event.target.closest?.(".cell")?.querySelector("button.run");
+  if (run) {
     event.preventDefault();
-    cell.querySelector("button.run").click();
+    run.click();
   }
 });
+// The divider of the images can be dragged, and gradio tells nobody: the slider below them follows.
+addEventListener("pointerdown", (event) => {
+  if (!event.target.closest?.("#before-after")) return;
+  addEventListener("pointerup", () => {
+    const place = document.querySelector("#before-after img.fixed")?.style.clipPath.match(/([\d.]+)%\)$/);
+    const range = document.querySelector("#divider input[type=range]");
+    if (!place || !range) return;
+    range.value = Math.round(place[1]);
+    range.dispatchEvent(new Event("input", { bubbles: true }));
+  }, { once: true, capture: true });
+}, true);

@@ -206,10 +206,25 @@ def test_super_resolve(visit, photo):
     inked = "canvas => new Set(canvas.getContext('2d').getImageData(0, 0, 120, 120).data).size > 50"
     for pane in page.locator(".loupe canvas").all():
         page.wait_for_function(inked, arg=pane.element_handle())
-    clip = page.locator("#before-after").inner_html()
-    page.locator("#divider input[type=range]").focus()
+    divider, shown = page.locator("#divider input[type=range]"), page.locator("#before-after img.fixed")
+    divider.focus()
     page.keyboard.press("ArrowRight")
-    page.wait_for_function("old => document.querySelector('#before-after').innerHTML !== old", arg=clip)
+    expect(shown).to_have_attribute("style", re.compile(r"inset\(0px 0px 0px 51%\)"))
+    page.locator("#before-after").scroll_into_view_if_needed()
+    handle, picture = page.locator("#before-after [data-testid=slider]").bounding_box(), shown.bounding_box()
+    page.mouse.move(handle["x"] + handle["width"] / 2, handle["y"] + 90)
+    page.mouse.down()
+    page.mouse.move(picture["x"] + 0.8 * picture["width"], handle["y"] + 90, steps=6)
+    page.mouse.up()
+    expect(divider).to_have_value("80")
+    page.mouse.move(0, 0)  # away from the loupe, wherever that comes to lie
+    centred = """() => {
+      const [lens, image] = ['.lens', '.loupe img'].map((name) => document.querySelector(name).getBoundingClientRect());
+      return lens.width > 5 && Math.abs((lens.x + lens.width / 2 - image.x) / image.width - 0.5) < 0.05;
+    }"""
+    for width in (1280, 800):  # the loupe stays where it is in the image
+        page.set_viewport_size({"width": width, "height": 900})
+        page.wait_for_function(centred)
 
 
 def test_compare(visit, photo, tmp_path):
@@ -223,6 +238,18 @@ def test_compare(visit, photo, tmp_path):
     values = [float(text) for text in re.findall(r"SSIM ([\d.]+)", page.locator("#cell-compare .out").inner_text())]
     assert values[0] > values[1]
     expect(page.locator("svg.strip-plot")).to_have_attribute("aria-label", re.compile("your candidates .* plain disc"))
+
+
+def test_candidates_keep_the_names_of_their_places(visit, photo):
+    page = visit("?tab=compare")
+    page.locator("#cell-compare input[type=file]").nth(1).set_input_files([photo] * 3)
+    names = page.locator("#cell-compare .controls .caption-label")
+    expect(names).to_have_text(["candidate 1", "candidate 2", "candidate 3"])
+    run(page, "compare")
+    page.locator("#cell-compare .controls .thumbnail-item").first.hover()
+    page.locator("#cell-compare .controls [aria-label*=elete], #cell-compare .controls [aria-label*=emove]").first.click()
+    expect(names).to_have_text(["candidate 1", "candidate 2"])
+    expect(page.locator("#cell-compare [data-state=stale]")).to_have_count(1)
 
 
 def test_compare_vessel_maps(visit, tmp_path, vessel_tree):
@@ -320,6 +347,59 @@ def test_the_notebook_file_can_be_downloaded(visit, tmp_path):
     assert "(7, count=1" in notebook.cells[-1].source and notebook.cells[-1].outputs
 
 
+def test_an_eye_that_is_carried_on_makes_the_old_results_stale(visit, photo):
+    page = visit("?tab=enlarge")
+    page.locator("#cell-enlarge input[type=file]").set_input_files(photo)
+    expect(page.locator("#cell-enlarge .image-frame img")).to_be_visible()
+    run(page, "enlarge")
+    open_tab(page, "compare")
+    page.locator("#cell-compare input[type=file]").nth(1).set_input_files([photo, photo])
+    expect(page.locator("#cell-compare .controls .thumbnail-item img")).to_have_count(2)
+    run(page, "compare")
+    for cell in ("enlarge", "compare"):  # to look elsewhere changes nothing
+        open_tab(page, cell)
+        expect(page.locator(f"#cell-{cell} [data-state=done]")).to_have_count(1)
+    open_tab(page, "generate")
+    run(page, "generate")
+    for button, cell in (("Enlarge it", "enlarge"), ("Compare it", "compare")):
+        page.locator("#cell-generate").get_by_role("button", name=button).click()
+        expect(page.locator(f"#cell-{cell} [data-state=stale]")).to_have_count(1)
+        open_tab(page, "generate")
+
+
+def test_new_eyes_are_carried_on_from_the_first(visit):
+    page = visit()
+    page.get_by_label("Pairs").first.fill("2")
+    run(page, "generate", 1)
+    page.locator("#pairs .thumbnail-item img").nth(4).click()
+    page.keyboard.press("Escape")
+    run(page, "generate", 2)
+    page.locator("#cell-generate").get_by_role("button", name="Enlarge it").click()
+    expect(page.locator("#cell-enlarge .image-frame img")).to_have_attribute("src", re.compile("0000_fundus"))
+
+
+def test_a_tree_that_the_address_asked_for_outlives_a_reload_with_what_was_drawn_on_it(visit):
+    page = visit("?tab=draw&seed=12")
+    first = new_fundus(page, None)
+    stroke(page, ARCADE)
+    new_fundus(page, first)
+    drawn = drawing(page)
+    page.reload()
+    new_fundus(page, None)
+    assert drawing(page) == drawn
+
+
+def test_the_address_and_the_code_follow_the_seed(visit):
+    page = visit("?tab=generate&seed=13")
+    wait_for(page, "generate", 1)
+    page.get_by_label("Seed", exact=True).fill("2.5")
+    expect(page.locator("#cell-generate code")).to_contain_text("(2, count=1")
+    page.get_by_role("button", name="New eye").click()
+    wait_for(page, "generate", 2)
+    seed = page.get_by_label("Seed", exact=True).input_value()
+    page.wait_for_url(re.compile(f"seed={seed}$"))
+
+
 # --- when things go otherwise -------------------------------------------------------------------------------------------------------
 
 
@@ -333,6 +413,8 @@ def test_stop(visit):
     page.locator("#cell-generate button.stop").click()
     expect(page.locator("#cell-generate [data-state=stopped]")).to_have_count(1)
     assert page.locator("#pairs .thumbnail-item img").count() < 24
+    expect(page.locator("#cell-generate .note")).to_have_text("Stopped")
+    expect(page.get_by_role("button", name="ZIP")).to_be_disabled()
     page.get_by_label("Pairs").first.fill("1")
     expect(page.locator("#cell-generate code")).to_contain_text("count=1")
     run(page, "generate", 1)
@@ -348,6 +430,50 @@ def test_run_all_and_clear_all(visit):
     page.get_by_role("button", name="Clear all").click()
     expect(page.locator("[data-state=done]")).to_have_count(0)
     expect(page.locator("#pairs .thumbnail-item img")).to_have_count(0)
+
+
+def test_clear_ends_a_run(visit):
+    page = visit()
+    page.get_by_label("Pairs").first.fill("8")
+    expect(page.locator("#cell-generate code")).to_contain_text("count=8")
+    page.locator("#cell-generate button.run").click()
+    expect(page.locator("#pairs .thumbnail-item img")).not_to_have_count(3)  # those of the sample on the page
+    page.locator("#cell-generate button.clear").click()
+    expect(page.locator("#cell-generate [data-state=idle]")).to_have_count(1)
+    open_tab(page, "draw")  # a run of another cell waits until that one is over
+    stroke(page, ARCADE)
+    new_fundus(page, None)
+    open_tab(page, "generate")
+    expect(page.locator("#cell-generate [data-state=idle]")).to_have_count(1)
+    expect(page.locator("#pairs .thumbnail-item img")).to_have_count(0)
+
+
+def test_a_second_finger_is_no_stroke(visit):
+    page = visit("?tab=draw", width=390, height=1000, has_touch=True, is_mobile=True)
+    blank = drawing(page)
+    page.locator("#drawing canvas").scroll_into_view_if_needed()
+    box, fingers = page.locator("#drawing canvas").bounding_box(), page.context.new_cdp_session(page)
+
+    def touch(kind: str, *places: tuple[float, float]) -> None:
+        points = [{"x": box["x"] + x * box["width"], "y": box["y"] + y * box["height"], "id": i} for i, (x, y) in enumerate(places)]
+        fingers.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+
+    touch("touchStart", (0.3, 0.3))
+    touch("touchStart", (0.3, 0.3), (0.7, 0.7))
+    touch("touchMove", (0.4, 0.3), (0.6, 0.7))
+    touch("touchEnd")
+    assert drawing(page) == blank
+    touch("touchStart", (0.3, 0.3))
+    touch("touchMove", (0.6, 0.3))
+    touch("touchEnd")
+    assert drawing(page) != blank
+
+
+def test_the_code_can_be_copied_where_the_clipboard_is_out_of_reach(visit):
+    page = visit()
+    page.evaluate("Object.defineProperty(navigator, 'clipboard', { value: undefined })")
+    page.locator("#cell-generate .copy").click()
+    assert "Pipeline.from_pretrained" in page.evaluate("getSelection().toString()")
 
 
 def test_an_error_is_one_sentence_in_the_cell(visit, tmp_path):
@@ -383,6 +509,22 @@ def test_shift_enter_runs_the_cell(visit):
     page.keyboard.press("Shift+Enter")
     wait_for(page, "generate", 1)
     expect(page.locator("#cell-generate .note")).to_contain_text("seed 21")
+    open_tab(page, "about")  # which has nothing to run
+    page.locator(".about a").first.focus()
+    page.keyboard.press("Shift+Enter")
+
+
+def test_the_keyboard_sees_the_pen_and_undoes_from_any_tool(visit):
+    page = visit("?tab=draw")
+    drawn = drawing(page)
+    page.locator("#drawing [data-act=blank]").focus()
+    page.keyboard.press("Tab")
+    nib, sheet = page.locator("#drawing .nib").bounding_box(), page.locator("#drawing canvas").bounding_box()
+    assert abs(nib["x"] + nib["width"] / 2 - sheet["x"] - sheet["width"] / 2) < 2, "in the middle, where the pen is"
+    stroke(page, ARCADE)
+    page.locator("#drawing [data-tool=pen]").click()
+    page.keyboard.press("Control+z")
+    assert drawing(page) == drawn
 
 
 # --- looks --------------------------------------------------------------------------------------------------------------------------
@@ -412,6 +554,24 @@ CONTRAST = """() => {
   }
   return faint;
 }"""
+
+
+@pytest.mark.parametrize("width", [880, 1000, 1280])
+def test_nothing_covers_a_tab(visit, width):
+    page = visit(width=width)
+    for name in TABS.values():
+        page.get_by_role("tab", name=name, exact=True).click(trial=True)
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_a_picture_that_is_tapped_grows_and_is_in_view(visit, width):
+    page = visit(width=width, height=850)
+    run(page, "generate")
+    picture = page.locator("#pairs .thumbnail-item img").first
+    before = picture.bounding_box()["height"]
+    picture.click()
+    box = page.locator("#pairs .preview img").first.bounding_box()
+    assert box["height"] > 1.3 * before and box["y"] >= 0 and box["y"] + box["height"] <= 850
 
 
 @pytest.mark.parametrize("look", LOOKS)
