@@ -128,7 +128,7 @@ def export(args: argparse.Namespace) -> int:
     """A data set of pairs."""
     from retsynth.export import export as write
 
-    options = {"eye": args.eye, "style_seed": args.style_seed, "looseness": args.looseness, "layout": args.layout}
+    options = {"eye": args.eye, "style_seed": args.style_seed, "layout": args.layout}
     written = write(_pipeline(args), args.out, count=args.count, seed=args.seed, first=args.first, **options)
     print(f"{args.count} pairs in {args.out}, {written} of them written now")
     return 0
@@ -242,20 +242,12 @@ def _whole(text: str, low: int, high: int) -> int:
 
 
 def _temperature(text: str) -> float:
-    return _number(text, 2)
-
-
-def _looseness(text: str) -> float:
-    return _number(text, 3)
-
-
-def _number(text: str, high: float) -> float:
     try:
         value = float(text)
     except ValueError:
         value = math.nan
-    if not 0 <= value <= high:
-        raise argparse.ArgumentTypeError(f"expected a number from 0 to {high}, got {text!r}")
+    if not 0 <= value <= 2:
+        raise argparse.ArgumentTypeError(f"expected a number from 0 to 2, got {text!r}")
     return value
 
 
@@ -312,8 +304,6 @@ def _parser() -> argparse.ArgumentParser:
     pairs.add_argument("--first", type=_seed, default=0, metavar="I", help="first pair, where several machines share a run (default: 0)")
     pairs.add_argument("--eye", **eye)
     pairs.add_argument("--style-seed", **style | {"help": "one appearance for all (default: each its own)"})
-    loose = "move annotations by a smooth field of so many px, as people's lie beside the vessels: 0.6 for DRIVE's (default: 0, exact)"
-    pairs.add_argument("--looseness", type=_looseness, default=0.0, metavar="PX", help=loose)
     layout = "folder: images/, vessels/, fov/ with 0000.png …; drive: training/ as DRIVE has it; metadata.csv in both (default: folder)"
     pairs.add_argument("--layout", choices=("folder", "drive"), default="folder", help=layout)
     pairs.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to write to")

@@ -99,18 +99,15 @@ def export(
     first: int = 0,
     eye: str = "any",
     style_seed: int | None = None,
-    looseness: float = 0.0,
     layout: str = "folder",
 ) -> int:
     """Write `count` pairs of the run `seed`, from pair `first` on, to `folder`, with a progress bar; memory does not grow with `count`.
 
     `eye` puts all discs on the "left" or "right" (default: each on its own side), `style_seed` gives all images one appearance (default:
-    each its own), `looseness` moves the annotations as `Pipeline.loosen` does (default: they are exact). Pairs that the same call and
-    weights wrote there before are kept. An interruption leaves whole files only, and metadata.csv lists the pairs that are there, those of
-    other calls with the same options too. Returns the number of pairs written now.
+    each its own). Pairs that the same call and weights wrote there before are kept. An interruption leaves whole files only, and
+    metadata.csv lists the pairs that are there, those of other calls with the same options too. Returns the number of pairs written now.
 
-    Raises ValueError for an unknown layout or eye, a count below 1, a first below 0, a looseness beyond 0 to 3 px, or a folder with other
-    images in it.
+    Raises ValueError for an unknown layout or eye, a count below 1, a first below 0, or a folder with other images in it.
     """
     if layout not in LAYOUTS:
         raise ValueError(f"the layout must be one of {', '.join(LAYOUTS)}, got {layout!r}")
@@ -120,10 +117,7 @@ def export(
         raise ValueError(f"first must be 0 or more, got {first}")
     if eye not in EYES:
         raise ValueError(f"eye must be one of {EYES}, got {eye!r}")
-    if not 0 <= looseness <= 3:
-        raise ValueError(f"looseness must lie between 0 and 3 px, got {looseness}")
-    origin = {"seed": seed, "eye": eye, "style_seed": "own" if style_seed is None else style_seed, "looseness": float(looseness)}
-    origin["weights"] = fingerprint(pipe)
+    origin = {"seed": seed, "eye": eye, "style_seed": "own" if style_seed is None else style_seed, "weights": fingerprint(pipe)}
     target = LAYOUTS[layout](Path(folder))
     there = {index for index in target.indices() if target.holds(index, origin)}
     written = 0
@@ -131,8 +125,7 @@ def export(
         for index in tqdm(range(first, first + count), desc="pairs", unit="pair", disable=None):
             if index not in there:
                 sample = pipe(seed, first=index, eye=eye, style_seed=style_seed, upscale=False)
-                vessels = pipe.loosen(sample.annotation, looseness, seed, index)
-                target.write(index, {"images": sample.fundus, "vessels": vessels, "fov": pipe.fov}, origin)
+                target.write(index, {"images": sample.fundus, "vessels": sample.annotation, "fov": pipe.fov}, origin)
                 written += 1
     finally:
         target.finish(origin)

@@ -19,7 +19,6 @@ from retsynth.connect import connect
 from retsynth.denoiser import Denoiser
 from retsynth.edsr import EDSR
 from retsynth.images import to_array, to_tensor
-from retsynth.loosen import loosen
 from retsynth.pix2pix import CONTROLS, Pix2Pix, set_contrast
 from retsynth.prior import FlowPrior
 from retsynth.vae import ResidualVAE
@@ -147,13 +146,6 @@ class Pipeline:
         """Clean maps (N, 1, 512, 512) -> the annotation: 1 where vessel, 0 elsewhere, pieces joined as `connect` says, nothing outside
         the field of view."""
         return torch.stack([connect(single) for single in clean * self.fov]) * self.fov
-
-    def loosen(self, annotation: Tensor, amount: float, seed: int = 0, index: int = 0) -> Tensor:
-        """Annotations (N, 1, 512, 512) moved by a smooth random field of `amount` px, from 0 to 3: as loose as a person's with 0.6."""
-        if not 0 <= amount <= 3:
-            raise ValueError(f"an annotation is loosened by 0 to 3 px, got {amount}")
-        noise = _normal((2, SIZE, SIZE), seed, index, stream=4)
-        return torch.stack([loosen(single, amount, noise) for single in annotation]) * self.fov
 
     def style(self, seed: int, index: int = 0) -> Tensor:
         """A style (1, style_channels + 1): a code and, last, an amount for `set_contrast`, both as the training photographs vary."""

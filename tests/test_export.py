@@ -214,18 +214,6 @@ def test_another_seed_or_style_or_other_weights_do_not_mix(exported, tiny_pipeli
     assert contents(tmp_path) == {"images/0000.png": b"my own image"}
 
 
-def test_looser_annotations_of_the_same_images(exported, tiny_pipeline, tmp_path):
-    export(tiny_pipeline, tmp_path, count=3, seed=5, looseness=0.6)
-    assert [row["looseness"] for row in rows(tmp_path)] == ["0.6"] * 3
-    for name in ("images/0002.png", "vessels/0002.png"):
-        with Image.open(exported / name) as exact, Image.open(tmp_path / name) as loose:
-            same = np.array_equal(np.asarray(exact), np.asarray(loose))
-            assert same is name.startswith("images")
-    assert np.array_equal(np.asarray(loose), to_array(tiny_pipeline.loosen(tiny_pipeline(5, first=2).annotation, 0.6, 5, 2)))
-    with pytest.raises(ValueError, match="empty folder"):
-        export(tiny_pipeline, tmp_path, count=3, seed=5)
-
-
 def test_one_style_for_all(tiny_pipeline, tmp_path):
     export(tiny_pipeline, tmp_path, count=2, seed=5, eye="left", style_seed=3)
     assert [row["eye"] for row in rows(tmp_path)] == ["left", "left"]
@@ -241,7 +229,6 @@ def test_one_style_for_all(tiny_pipeline, tmp_path):
         ({"eye": "third"}, "eye must be one of"),
         ({"count": 0}, "1 or more"),
         ({"first": -1}, "0 or more"),
-        ({"looseness": 4}, "between 0 and 3"),
     ],
 )
 def test_bad_options(tiny_pipeline, tmp_path, options, sentence):
