@@ -209,7 +209,7 @@ def tab(page: Page) -> SimpleNamespace:
     """Lay the tab out; returns what others need of it."""
     with Cell(page, "generate", PAIRS, PAIRS_CODE) as cell:
         with gr.Row(elem_classes="controls"):
-            seed = gr.Number(7, label="Seed", precision=0, min_width=120)
+            seed = gr.Number(0, label="Seed", precision=0, min_width=120)
             dice = gr.Button("⚄ New eye", elem_classes="dice", **SMALL)
             count = gr.Slider(1, 8, 1, step=1, label="Pairs", min_width=160)
             with gr.Accordion("Prior, appearance, size", open=False, elem_classes="more"):
@@ -255,8 +255,8 @@ def tab(page: Page) -> SimpleNamespace:
 def _between_cell(page: Page) -> None:
     with Cell(page, "between", WAY, WAY_CODE) as cell:
         with gr.Row(elem_classes="controls"):
-            seed = gr.Number(7, label="From seed", precision=0, min_width=130)
-            other = gr.Number(8, label="To seed", precision=0, min_width=130)
+            seed = gr.Number(0, label="From seed", precision=0, min_width=130)
+            other = gr.Number(1, label="To seed", precision=0, min_width=130)
             steps = gr.Slider(3, 12, 5, step=1, label="Steps", min_width=160)
         with cell.output():
             strip = gr.Gallery(label="Steps", columns=5, elem_classes="pictures strip until-run", **PICTURES)
@@ -268,7 +268,7 @@ def _between_cell(page: Page) -> None:
 def _near_cell(page: Page) -> None:
     with Cell(page, "vary", NEAR, NEAR_CODE) as cell:
         with gr.Row(elem_classes="controls"):
-            seed = gr.Number(7, label="Of seed", precision=0, min_width=130)
+            seed = gr.Number(0, label="Of seed", precision=0, min_width=130)
             strength = gr.Slider(0, 1, 0.3, step=0.05, label="Strength", min_width=160)
             count = gr.Slider(1, 8, 3, step=1, label="Variations", min_width=160)
             first = gr.Number(1, label="First variation", precision=0, min_width=130)

@@ -83,7 +83,7 @@ def tab(page: Page) -> SimpleNamespace:
         with gr.Column(min_width=280):
             canvas = easel(elem_id="drawing")
             with gr.Row(elem_classes="controls"):
-                tree_seed = gr.Number(7, label="Start from the tree of seed", precision=0, min_width=150)
+                tree_seed = gr.Number(0, label="Start from the tree of seed", precision=0, min_width=150)
                 plant = gr.Button("Take this tree", elem_classes="dice plant", **SMALL)
                 given = gr.UploadButton("Upload a map", file_types=["image"], type="filepath", elem_classes="dice", **SMALL)
         with gr.Column(min_width=280):
@@ -94,7 +94,7 @@ def tab(page: Page) -> SimpleNamespace:
                 enlarge = gr.Button("⤢ Enlarge it", **SMALL)
                 compare = gr.Button("≟ Compare it", **SMALL)
             with gr.Row(elem_classes="controls"):
-                style = gr.Slider(0, 999, 7, step=1, label="Appearance seed", min_width=150)
+                style = gr.Slider(0, 999, 0, step=1, label="Appearance seed", min_width=150)
                 seed = gr.Slider(0, 999, 0, step=1, label="Grain seed", min_width=150)
             with gr.Row(elem_classes="controls looks"):
                 controls = {name: gr.Slider(-2, 2, 0, step=0.1, label=name.capitalize(), min_width=110) for name in CONTROLS}
