@@ -14,6 +14,7 @@ from retsynth.edsr import EDSR
 from retsynth.pix2pix import Pix2Pix
 from retsynth.prior import FlowPrior
 from retsynth.vae import ResidualVAE
+from train.loop import earlier_runs
 
 MODELS = {"prior": FlowPrior, "vae": ResidualVAE, "denoiser": Denoiser, "pix2pix": Pix2Pix, "edsr": EDSR}
 
@@ -41,7 +42,9 @@ def main(arguments: list[str] | None = None) -> None:
     # each run's notes count the steps of its start as well
     total = {key: before.get(key, 0) + sum(note.get(key, 0) - before.get(key, 0) for note in notes) for key in ("steps", "minutes")}
     total["minutes"] = round(total["minutes"], 1)
-    checkpoint.save(model, options.out, **total, options={"blend": " + ".join(f"{share:g}" for share in shares)})
+    common = earlier_runs(before)
+    runs = common + [run | {"share": share} for note, share in zip(notes, shares, strict=True) for run in earlier_runs(note)[len(common) :]]
+    checkpoint.save(model, options.out, **total, options={"blend": " + ".join(f"{share:g}" for share in shares)}, runs=runs)
 
 
 if __name__ == "__main__":

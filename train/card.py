@@ -9,6 +9,7 @@ import json
 from pathlib import Path
 
 from retsynth import __version__, checkpoint
+from train.loop import earlier_runs
 
 MODELS = {
     "vae": "vessel map <-> latent; decodes samples",
@@ -32,11 +33,11 @@ for diagnosis.**
 Minutes are those of one thread of a two-core machine that other work shared (two threads for some 2,300 steps of the
 prior, 450 of the denoiser and 37,200 of pix2pix); the last 11 minutes of pix2pix are an H200's: 2,025 steps of eight
 images, counted as 16,200. Weights are stored in half precision, their config and these notes in each file's metadata.
-Steps and minutes are those of all runs behind a file, each begun at the weights of the one before (`--start`); the options
-are those of the last run alone, in which the VAE's encoder, for one, no longer learned. What they do not name is the
-default of the script. `prior` is three runs, added up by `train.blend`, without training image 34 (`--without 34`). What the
-earlier runs were is told under "What was tried", not step by step: the commands in the project's README train each network
-anew, but to other weights than these.
+Steps and minutes are those of all runs behind a file, each begun at the weights of the one before (`--start`). Where one
+run stands in the options column, it is the last one's options alone that the file kept, those of a run in which the VAE's
+encoder, for one, no longer learned; what they do not name is the default of the script. `prior` is three runs, added up by
+`train.blend`, without training image 34 (`--without 34`). What the earlier runs were is told under "What was tried", not
+step by step: the commands in the project's README train each network anew, but to other weights than these.
 
 ## Data
 
@@ -495,11 +496,18 @@ def main() -> None:
     for name, what in MODELS.items():
         path = folder / f"{name}.safetensors"
         notes = checkpoint.notes(path)
-        options = " ".join(f"--{key.replace('_', '-')} {value}" for key, value in notes.get("options", {}).items())
+        runs = earlier_runs(notes)
+        options = "; then ".join((f"{run['steps']:,} steps " if len(runs) > 1 else "") + _flags(run) for run in runs)
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
-        rows.append(f"| {path.name} | {what} | {notes['steps']:,} | {notes['minutes']:.0f} | {options or 'defaults'} | `{digest}` |")
+        rows.append(f"| {path.name} | {what} | {notes['steps']:,} | {notes['minutes']:.0f} | {options} | `{digest}` |")
     card = TEXT.format(version=__version__, files="\n".join(rows), scores=scores(report))
     (folder / "README.md").write_text(card)
+
+
+def _flags(run: dict) -> str:
+    flags = [f"--{key.replace('_', '-')} {value}" for key, value in run.get("options", {}).items()]
+    share = [f"(share {run['share']:g})"] if "share" in run else []
+    return " ".join((flags or ["defaults"]) + share)
 
 
 def scores(report: dict) -> str:

@@ -179,8 +179,8 @@ class Run:
         os.replace(partial, self.folder / "state.safetensors")
 
     def notes(self) -> dict:
-        """What to store with the weights: the steps and minutes behind them, those of the weights started from included, and the options
-        that are not the script's defaults."""
+        """What to store with the weights: the steps and minutes behind them, those of the weights started from included, the options that
+        are not the script's defaults, and the same of each run before this one."""
         paths = ("data", "out", "vae", "prior", "denoiser", "start", "guide", "steps", "log_every", "save_every", "sample_every", "workers")
         changed = {
             field.name: getattr(self.config, field.name)
@@ -188,8 +188,15 @@ class Run:
             if field.name not in paths and getattr(self.config, field.name) != field.default
         }
         before = checkpoint.notes(start) if (start := getattr(self.config, "start", "")) else {}
-        steps, minutes = self.step + 1 + before.get("steps", 0), self.seconds / 60 + before.get("minutes", 0)
-        return {"steps": steps, "minutes": round(minutes, 1), "processes": self.world, "options": changed}
+        steps, minutes = self.step + 1, round(self.seconds / 60, 1)
+        runs = [*earlier_runs(before), {"steps": steps, "minutes": minutes, "options": changed}]
+        steps, minutes = steps + before.get("steps", 0), round(minutes + before.get("minutes", 0), 1)
+        return {"steps": steps, "minutes": minutes, "processes": self.world, "options": changed, "runs": runs}
+
+
+def earlier_runs(notes: dict) -> list[dict]:
+    """The runs behind a weight file by its notes: steps, minutes and options of each. Older files tell of one in all."""
+    return notes.get("runs") or [{key: notes[key] for key in ("steps", "minutes", "options") if key in notes}] * ("steps" in notes)
 
 
 def _flatten_optimiser(optimiser: Optimizer) -> dict[str, Tensor]:

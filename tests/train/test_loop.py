@@ -201,8 +201,13 @@ def test_notes_count_what_came_before_the_start(config, tmp_path):
         start: str = ""
 
     before = tmp_path / "before.safetensors"
-    checkpoint.save(seeded(EDSR(TINY)), before, steps=40, minutes=2.5)
+    checkpoint.save(seeded(EDSR(TINY)), before, steps=40, minutes=2.5, options={"lr": 0.2})
     run = Run(Warm(data="", out=config.out, start=str(before)))
     run.step, run.seconds = 9, 90
     notes = run.notes()
     assert (notes["steps"], notes["minutes"]) == (50, 4.0)
+    first, second = {"steps": 40, "minutes": 2.5, "options": {"lr": 0.2}}, {"steps": 10, "minutes": 1.5, "options": {}}
+    assert notes["runs"] == [first, second]
+    checkpoint.save(seeded(EDSR(TINY)), before, **notes)
+    again = Run(Warm(data="", out=str(tmp_path / "again.safetensors"), start=str(before), lr=0.3))
+    assert again.notes()["runs"] == [first, second, {"steps": 1, "minutes": 0, "options": {"lr": 0.3}}]
