@@ -5,6 +5,7 @@ No pickle: a weight file from a stranger cannot run code. Loading is strict, so 
 
 import json
 import os
+import re
 from dataclasses import asdict
 from pathlib import Path
 from typing import TypeVar
@@ -44,7 +45,7 @@ def _half(tensor: torch.Tensor) -> torch.Tensor:
 
 
 def _full(tensor: torch.Tensor) -> torch.Tensor:
-    return tensor.float() if tensor.dtype == torch.float16 else tensor
+    return tensor.float() if tensor.is_floating_point() else tensor
 
 
 def load(model_class: type[Model], path: str | os.PathLike, device: torch.device | str = "cpu") -> Model:
@@ -84,9 +85,11 @@ def locate(source: str | os.PathLike, name: str) -> Path:
         if not path.is_file():
             raise ValueError(f"no {name} in {folder}: train it with `python -m train.{Path(name).stem} --data DRIVE --out {path}`")
         return path
-    if str(source).count("/") != 1:
-        raise ValueError(f"{source!r} is neither a folder nor a Hub repository such as 'owner/name'")
+    if folder.exists():
+        raise ValueError(f"{source} is a file: give the folder that holds it and the others")
+    if not re.fullmatch(r"\w[\w.-]*/[\w.-]+", str(source)):
+        raise ValueError(f"{source} is neither a folder nor a Hub repository such as 'owner/name'")
     try:
         return Path(hf_hub_download(str(source), name))
-    except OSError as error:
+    except (OSError, ValueError) as error:
         raise ValueError(f"cannot fetch {name} from the Hub repository {source}: {error}") from error

@@ -205,7 +205,8 @@ def _pipeline(args: argparse.Namespace) -> Pipeline:
     from retsynth.pipeline import Pipeline
 
     try:
-        device = args.device and torch.empty(0, device=args.device).device
+        device = args.device and torch.device(args.device)
+        torch.zeros(1, device=device or "cpu").item()  # there is none on "meta", and no device but those that are there
     except (RuntimeError, AssertionError):
         raise ValueError(f"--device {args.device}: there is no such device here; leave the option out") from None
     return Pipeline.from_pretrained(args.weights, device)

@@ -174,6 +174,8 @@ def _read_rgba(source: Source, max_pixels: int) -> np.ndarray:
     """Any source -> uint8 (H, W, 3), or (H, W, 4) where it has transparency."""
     if source is None:
         raise ValueError("there is no image; give a file")
+    if isinstance(source, str | os.PathLike) and (Path(source).is_char_device() or Path(source).is_block_device()):
+        raise ValueError("this is a device, not an image")  # reading it might never end
     with warnings.catch_warnings():  # Pillow warns of large images and odd metadata; what matters is checked here
         warnings.simplefilter("ignore")
         if isinstance(source, np.ndarray):

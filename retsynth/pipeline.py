@@ -1,9 +1,11 @@
 """From a seed or a drawing to a 1024 px fundus image: the five networks in a row.
 
 Every image is made alone, whatever the batch it was asked for in, and all noise is drawn on the CPU: image i of a run depends on
-(seed, i) and the weights, not on the batch size, the device count or the order.
+(seed, i) and the weights, not on the batch size, the device count or the order. Another processor, or another number of threads, rounds
+otherwise: a pixel in some ten thousand then differs by one of 255.
 """
 
+import operator
 import os
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -46,7 +48,10 @@ class Sample:
 
 
 class Pipeline:
-    """The stages, each a method that takes and gives (N, C, H, W) in [0, 1], and `__call__`, which chains them."""
+    """The stages, each a method that takes and gives (N, C, H, W) in [0, 1], and `__call__`, which chains them.
+
+    No gradient passes through them. What they give are ordinary tensors, which can be trained on.
+    """
 
     def __init__(
         self, vae: ResidualVAE, prior: FlowPrior, denoiser: Denoiser, pix2pix: Pix2Pix, edsr: EDSR, device: torch.device | str = "cpu"
@@ -93,6 +98,8 @@ class Pipeline:
         """
         if count < 1:
             raise ValueError(f"count must be 1 or more, got {count}")
+        if not 0 <= temperature <= 2:
+            raise ValueError(f"temperature must lie between 0 and 2, got {temperature}")
         stages = 5 if upscale else 4
         parts: list[tuple[Tensor, ...]] = []
         for i in range(count):
@@ -119,7 +126,7 @@ class Pipeline:
         side = SIZE // self.vae.downscale
         return _normal((1, self.vae.config.z_channels, side, side), seed, index, stream=0)
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def sample_vessels(self, z: Tensor, prior: str = "flow", eye: str = "any") -> Tensor:
         """Noise (N, z, 64, 64) -> soft vessel maps (N, 1, 512, 512).
 
@@ -137,7 +144,7 @@ class Pipeline:
 
         return self._each(decode, z)
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def denoise(self, vessels: Tensor) -> Tensor:
         """Soft maps (N, 1, 512, 512) -> clean ones."""
         return self._each(self.denoiser.denoise, vessels)
@@ -160,21 +167,26 @@ class Pipeline:
         amounts = torch.tensor([float(controls.get(name, 0)) for name in CONTROLS])
         return style + amounts @ self.pix2pix.style_controls.cpu()
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def encode_style(self, fundus: Tensor) -> Tensor:
         """The appearance of photographs (N, 3, 512, 512), framed like DRIVE's: (N, style_channels + 1)."""
         fov = self.fov.to(self.device)
         return self._each(lambda x: F.pad(self.pix2pix.encode_style(x, fov), (0, 1)), fundus)
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def translate(self, mask: Tensor, style: Tensor | int | None = None, seed: int = 0, index: int = 0) -> Tensor:
         """Vessel maps (N, 1, 512, 512) in [0, 1] -> fundus images (N, 3, 512, 512).
 
         `style`: a tensor (1 or N, style_channels + 1), or the seed of one; None takes (`seed`, `index`), which also
         draw the grain and the choroid's texture.
         """
-        if mask.ndim != 4 or mask.shape[1:] != (1, SIZE, SIZE):
-            raise ValueError(f"a mask must be (N, 1, {SIZE}, {SIZE}), got {tuple(mask.shape)}: read it with retsynth.images.read_mask")
+        if (
+            mask.ndim != 4
+            or mask.shape[1:] != (1, SIZE, SIZE)
+            or not len(mask)
+            or not (mask.is_floating_point() or mask.dtype == torch.bool)
+        ):
+            raise ValueError(f"a mask must be {_of(mask, f'(N, 1, {SIZE}, {SIZE})')}: read it with retsynth.images.read_mask")
         if not isinstance(style, Tensor):
             style = self.style(seed, index) if style is None else self.style(style)
         width = self.pix2pix.config.style_channels + 1
@@ -184,23 +196,23 @@ class Pipeline:
         fov = self.fov.to(self.device)
         codes = style.to(self.device).expand(len(mask), -1)
         painted = []
-        for single, code in zip((mask * self.fov)[:, None], codes[:, None], strict=True):
+        for single, code in zip((mask.float() * self.fov)[:, None], codes[:, None], strict=True):
             fundus = self.pix2pix(single.to(self.device), fov, code[:, :-1], noise)
             painted.append((set_contrast(fundus, fov, code[:, -1]) if code[:, -1].any() else fundus).cpu())
         return torch.cat(painted)
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def upscale(self, image: Tensor) -> Tensor:
         """Colour images (N, 3, H, W) -> (N, 3, 2H, 2W), in overlapping tiles where they are large: the tiles' seams do not show."""
-        if image.ndim != 4 or image.shape[1] != 3 or min(image.shape[2:]) < 4:
-            raise ValueError(f"an image must have the shape (N, 3, H, W), 4 px or more each way, got {tuple(image.shape)}")
+        if image.ndim != 4 or image.shape[1] != 3 or min(image.shape[2:]) < 4 or not len(image) or not image.is_floating_point():
+            raise ValueError(f"an image must be {_of(image, '(N, 3, H, W), 4 px or more each way')}")
         large = torch.empty(len(image), 3, 2 * image.shape[2], 2 * image.shape[3])
-        for single, whole in zip(image, large, strict=True):
+        for single, whole in zip(image.float(), large, strict=True):
             for tile, rows, columns in self._tiles(lambda y, x, single=single: single[None, :, y, x], *image.shape[2:]):
                 whole[:, rows, columns] = tile[0]
         return large
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def upscale_array(self, image: np.ndarray) -> np.ndarray:
         """One image (H, W, 3) uint8 -> (2H, 2W, 3) uint8, as `upscale` has it; beside the result no map of the large size is held."""
         if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or min(image.shape[:2]) < 4:
@@ -255,8 +267,20 @@ def _normal(shape: tuple[int, ...], seed: int, index: int, stream: int) -> Tenso
 
     NumPy draws it, since torch's CPU generator keeps 32 bits of a seed only: too few to tell (seed, index, stream) apart.
     """
-    if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**32:
-        raise ValueError(f"a seed is a whole number from 0 to {2**32 - 1}, got {seed!r}")
-    if isinstance(index, bool) or not isinstance(index, int) or not 0 <= index < 2**32:
-        raise ValueError(f"an index is a whole number from 0 to {2**32 - 1}, got {index!r}")
-    return torch.from_numpy(np.random.default_rng([seed, index, stream]).standard_normal(shape, dtype=np.float32))
+    numbers = [_whole(seed, "a seed"), _whole(index, "an index"), stream]
+    return torch.from_numpy(np.random.default_rng(numbers).standard_normal(shape, dtype=np.float32))
+
+
+def _whole(value: object, what: str) -> int:
+    try:
+        number = -1 if isinstance(value, bool) else operator.index(value)  # NumPy's integers are whole numbers as well
+    except TypeError:
+        number = -1
+    if not 0 <= number < 2**32:
+        raise ValueError(f"{what} is a whole number from 0 to {2**32 - 1}, got {value!r}")
+    return number
+
+
+def _of(tensor: Tensor, shape: str) -> str:
+    """What a tensor should be, and is."""
+    return f"floats of the shape {shape}, N 1 or more, got {tensor.dtype} {tuple(tensor.shape)}"

@@ -1,4 +1,5 @@
 import json
+from pathlib import Path
 
 import pytest
 import torch
@@ -153,10 +154,25 @@ def test_locate_on_the_hub(weights, monkeypatch):
     assert asked == [("someone/retsynth", "edsr.safetensors")]
 
 
-@pytest.mark.parametrize("source", ["nowhere", "a/b/c"])
-def test_locate_nowhere(source):
-    with pytest.raises(ValueError, match="neither a folder nor a Hub repository"):
+@pytest.mark.parametrize("source", ["nowhere", "a/b/c", "/nowhere", "./weigths", "../weights", "~/weights", Path("nowhere"), ""])
+def test_locate_nowhere(source, monkeypatch, tmp_path):
+    (tmp_path / "in").mkdir()
+    monkeypatch.chdir(tmp_path / "in")
+    monkeypatch.setattr(checkpoint, "hf_hub_download", lambda *question: pytest.fail(f"asked the Hub for {question}"))
+    with pytest.raises(ValueError, match="^(?!.*PosixPath).* neither a folder nor a Hub repository|no edsr.safetensors in"):
         checkpoint.locate(source, "edsr.safetensors")
+
+
+def test_locate_in_a_file(weights, monkeypatch):
+    monkeypatch.chdir(weights.parent.parent)
+    for source in (weights, f"{weights.parent.name}/{weights.name}"):  # which looks like a repository
+        with pytest.raises(ValueError, match="is a file: give the folder"):
+            checkpoint.locate(source, "vae.safetensors")
+
+
+def test_weights_in_any_precision_are_computed_with_in_full(weights):
+    rewrite(weights, lambda tensors, metadata: tensors.update({name: value.bfloat16() for name, value in tensors.items()}))
+    assert {value.dtype for value in checkpoint.load(EDSR, weights).state_dict().values()} == {torch.float32}
 
 
 def test_a_hub_that_cannot_be_reached_says_so(monkeypatch):

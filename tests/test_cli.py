@@ -213,6 +213,8 @@ def test_compare_names_the_bad_image_and_scores_the_others(run, picture, tmp_pat
         (["sample", "--out", "{tmp}", "--prior", "uniform"], "uniform"),
         (["sample", "--out", "{tmp}/picture.png"], "picture.png"),
         (["sample", "--out", "{tmp}", "--device", "abacus"], "--device abacus: there is no such device"),
+        (["sample", "--out", "{tmp}", "--device", "meta"], "--device meta: there is no such device"),
+        (["translate", "/dev/zero", "--out", "{tmp}/x.png"], "this is a device, not an image"),
         (["sample", "--out", "{tmp}", "--weights", "{tmp}"], "no vae.safetensors"),
         (["translate", "{tmp}/picture.png", "-o", "{tmp}/out.png"], "looks like a photograph; upload a black and white vessel map"),
         (["translate", "{tmp}/drawing.png"], "-o"),

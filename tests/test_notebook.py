@@ -25,7 +25,9 @@ import nbformat
 import numpy as np
 import pytest
 import torch
-from gradio.utils import get_function_description
+from gradio.components.gallery import GalleryData, GalleryImage
+from gradio.data_classes import ImageData
+from gradio.utils import get_function_description, get_upload_folder
 from PIL import Image
 
 from retsynth import notebook
@@ -324,6 +326,28 @@ def test_endpoints_answer_what_they_cannot_do_with_one_sentence(page, pictures):
         with pytest.raises(gr.Error) as error:
             calls[name](*values)
         assert says in error.value.message and not error.value.print_exception, name
+
+
+def test_no_input_takes_a_file_of_the_server_that_nobody_uploaded(page):
+    """A program may name any path in its message."""
+    ours, checked = str(ROOT / "weights/examples/sample_fundus.png"), set()
+    uploaded = Path(get_upload_folder()) / "test" / "uploaded.png"
+    uploaded.parent.mkdir(parents=True, exist_ok=True)
+    uploaded.write_bytes(Path(ours).read_bytes())
+    for component in {place for block in page.demo.fns.values() for place in block.inputs}:
+        message = {
+            gr.Image: lambda path: ImageData(path=path),
+            gr.Gallery: lambda path: GalleryData(root=[GalleryImage(image=ImageData(path=path), caption=None)]),
+        }.get(type(component))
+        if message:
+            for path in (ours, "/dev/zero", str(uploaded.parent / ".." / ".." / ".." / ours)):
+                with pytest.raises(gr.Error, match="not uploaded"):
+                    component.preprocess(message(path))
+            assert component.preprocess(message(str(uploaded)))
+            checked.add(component.label)
+        else:
+            assert isinstance(component, gr.HTML | gr.State | gr.Number | gr.Slider | gr.Radio | gr.Checkbox | gr.UploadButton), component
+    assert checked >= {"Pairs", "Candidates", "Fundus", "Image", "Photograph", "image", "reference", "vessels"}
 
 
 def test_an_endpoint_takes_null_for_an_appearance_of_its_own_and_gives_null_for_no_difference(page, pictures):

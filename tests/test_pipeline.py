@@ -188,7 +188,7 @@ def test_translate_ignores_what_is_drawn_outside_the_field_of_view(tiny_pipeline
 
 @pytest.mark.parametrize("shape", [(512, 512), (1, 512, 512), (1, 3, 512, 512), (1, 1, 256, 256)])
 def test_translate_names_a_wrong_shape(tiny_pipeline, shape):
-    with pytest.raises(ValueError, match=r"a mask must be \(N, 1, 512, 512\), got .*read_mask"):
+    with pytest.raises(ValueError, match=r"a mask must be floats of the shape \(N, 1, 512, 512\), .*got .*read_mask"):
         tiny_pipeline.translate(torch.zeros(shape))
 
 
@@ -273,7 +273,7 @@ def test_upscale_array_names_a_wrong_array(tiny_pipeline, image):
 
 @pytest.mark.parametrize("shape", [(3, 64, 64), (1, 1, 64, 64), (1, 3, 3, 64)])
 def test_upscale_names_a_wrong_shape(tiny_pipeline, shape):
-    with pytest.raises(ValueError, match=r"an image must have the shape \(N, 3, H, W\)"):
+    with pytest.raises(ValueError, match=r"an image must be floats of the shape \(N, 3, H, W\)"):
         tiny_pipeline.upscale(torch.zeros(shape))
 
 
@@ -332,3 +332,42 @@ def test_from_pretrained_without_weights(tmp_path):
         Pipeline.from_pretrained(tmp_path)
     with pytest.raises(ValueError, match="neither a folder nor a Hub repository"):
         Pipeline.from_pretrained(tmp_path / "missing" / "folder")
+
+
+def test_what_the_stages_give_can_be_trained_on(tiny_pipeline):
+    sample = tiny_pipeline(1)
+    made = [sample.fundus, tiny_pipeline.translate(sample.annotation, 3), tiny_pipeline.upscale(sample.fundus[..., :16, :16])]
+    for image in made:
+        torch.nn.Conv2d(3, 1, 3)(image).mean().backward()
+        image.mul_(0.5)
+    assert not any(image.requires_grad for image in made)
+
+
+def test_numpy_integers_are_seeds(tiny_pipeline):
+    assert torch.equal(tiny_pipeline.noise(np.int64(7), np.uint8(2)), tiny_pipeline.noise(7, 2))
+    for seed in (True, 7.0, "7", -1, 2**32, np.int64(-1), None):
+        with pytest.raises(ValueError, match="a seed is a whole number"):
+            tiny_pipeline.noise(seed)
+
+
+@pytest.mark.parametrize(
+    ("call", "says"),
+    [
+        (lambda pipe: pipe.translate(torch.zeros(0, 1, 512, 512)), "N 1 or more"),
+        (lambda pipe: pipe.translate(torch.zeros(1, 1, 512, 512, dtype=torch.uint8)), "torch.uint8"),
+        (lambda pipe: pipe.upscale(torch.zeros(0, 3, 8, 8)), "N 1 or more"),
+        (lambda pipe: pipe.upscale(torch.zeros(1, 3, 8, 8, dtype=torch.uint8)), "torch.uint8"),
+        (lambda pipe: pipe(1, temperature=float("nan")), "between 0 and 2, got nan"),
+        (lambda pipe: pipe(1, temperature=-1), "between 0 and 2, got -1"),
+    ],
+)
+def test_what_no_stage_takes_is_refused_in_a_sentence(tiny_pipeline, call, says):
+    with pytest.raises(ValueError, match=says):
+        call(tiny_pipeline)
+
+
+def test_other_floats_are_as_good(tiny_pipeline):
+    sample = tiny_pipeline(1, upscale=False)
+    assert torch.equal(tiny_pipeline.translate(sample.annotation.double(), 3), tiny_pipeline.translate(sample.annotation.bool(), 3))
+    small = sample.fundus[..., :8, :8]
+    assert torch.equal(tiny_pipeline.upscale(small.double()), tiny_pipeline.upscale(small))

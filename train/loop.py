@@ -26,6 +26,7 @@ from tqdm import tqdm
 from retsynth import checkpoint
 
 # options with which a run that was stopped may go on
+INPUTS = ("vae", "prior", "denoiser", "start", "guide")  # options that name weight files
 MAY_CHANGE = {"data", "out", "steps", "log_every", "save_every", "sample_every", "workers"}
 
 
@@ -74,15 +75,18 @@ class Run:
 
     def _claim(self) -> None:
         """Write options.json. Raises ValueError where the folder's checkpoint is another run's, which would be taken for this one's."""
-        path, options = self.folder / "options.json", json.dumps(dataclasses.asdict(self.config), indent=2, default=str)
+        path, options = self.folder / "options.json", dataclasses.asdict(self.config)
+        files = {name: Path(file) for name in INPUTS if (file := options.get(name))}
+        contents = {f"{name} file": hashlib.sha256(file.read_bytes()).hexdigest()[:12] for name, file in files.items() if file.is_file()}
+        options = json.loads(json.dumps(options | contents, default=str))
         if path.exists() and (self.folder / "state.safetensors").exists():
             before = json.loads(path.read_text())
-            for name, value in json.loads(options).items():
+            for name, value in options.items():
                 if name not in MAY_CHANGE and before.get(name, value) != value:
                     raise ValueError(
                         f"{self.folder} holds a run with {name} {before[name]!r}, not {value!r}: remove it, or choose another --out"
                     )
-        path.write_text(options)
+        path.write_text(json.dumps(options, indent=2))
 
     def restore(self, **parts: nn.Module | Optimizer) -> None:
         """Name every module and optimiser that changes during the run; load them where the run folder has a checkpoint."""
@@ -96,6 +100,8 @@ class Run:
                 own = {key.removeprefix(name + "/"): value for key, value in saved.items() if key.startswith(name + "/")}
                 _unflatten_optimiser(part, own) if isinstance(part, Optimizer) else part.load_state_dict(own, strict=True)
             self.step, self.seconds = progress["step"], progress["seconds"]
+            if self.step >= self.config.steps and not self.out.exists():
+                raise ValueError(f"{self.folder} holds a finished run, but {self.out} is gone: remove the folder, or ask for more --steps")
         if self.world > 1:  # every process starts from rank 0's weights
             for part in parts.values():
                 if isinstance(part, nn.Module):
@@ -181,7 +187,7 @@ class Run:
     def notes(self) -> dict:
         """What to store with the weights: the steps and minutes behind them, those of the weights started from included, the options that
         are not the script's defaults, and the same of each run before this one."""
-        paths = ("data", "out", "vae", "prior", "denoiser", "start", "guide", "steps", "log_every", "save_every", "sample_every", "workers")
+        paths = (*INPUTS, *MAY_CHANGE)
         changed = {
             field.name: getattr(self.config, field.name)
             for field in dataclasses.fields(self.config)

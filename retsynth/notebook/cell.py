@@ -12,6 +12,7 @@ from tempfile import TemporaryDirectory
 
 import gradio as gr
 from gradio.processing_utils import save_bytes_to_cache
+from gradio.utils import get_upload_folder
 
 from retsynth.images import png_bytes
 from retsynth.notebook import Stopped, gpu, heed, ipynb, pipe, said, source, stoppable, weights
@@ -42,7 +43,32 @@ def upload(label: str, **options: object) -> gr.Image:
     """An upload whose file reaches `retsynth.images` as it was sent: gr.Image would decode it first, and refuse in its own words."""
     image = gr.Image(label=label, type="filepath", sources=["upload", "clipboard"], alt_text=f"Uploaded: {label}", **options)
     image.preprocess = lambda payload: payload.path if payload else None
-    return image
+    return own(image)
+
+
+def own(component: gr.Image | gr.Gallery) -> gr.Image | gr.Gallery:
+    """`component`, taking no files but those that were uploaded or that the page made, which gradio keeps in one folder. A program may name
+    any file of the server's instead, and gradio checks only some of the ways to do so."""
+    preprocess = component.preprocess
+
+    def check(payload):
+        kept = Path(get_upload_folder()).resolve()
+        for path in _paths(payload.model_dump() if payload else None):
+            if not Path(path).resolve().is_relative_to(kept):
+                raise gr.Error("this file was not uploaded: upload it first", print_exception=False)
+        return preprocess(payload)
+
+    component.preprocess = check
+    return component
+
+
+def _paths(payload: object) -> Iterator[str]:
+    """Every file that a message from a browser or a program names."""
+    for key, value in payload.items() if isinstance(payload, dict) else enumerate(payload) if isinstance(payload, list) else ():
+        if key == "path" and value:
+            yield value
+        else:
+            yield from _paths(value)
 
 
 def fill(code: str, values: dict) -> str:

@@ -20,7 +20,7 @@ from skimage.data import retina
 from retsynth.images import read_fundus, read_mask, to_array
 from retsynth.metrics import morphometry, psnr, ssim, ssim_map
 from retsynth.notebook import beside, heed
-from retsynth.notebook.cell import PICTURES, PRIVATE, SMALL, Cell, Page, Run, endpoint, png, upload
+from retsynth.notebook.cell import PICTURES, PRIVATE, SMALL, Cell, Page, Run, endpoint, own, png, upload
 
 PROSE = """## How alike, and what that means
 **SSIM** (Wang et al. 2004) compares two images window by window. Read it with its baselines: beside a vessel map, a *blank* one scores
@@ -249,7 +249,7 @@ def tab(page: Page) -> SimpleNamespace:
         with gr.Row(elem_classes="controls"):
             reference = upload("Reference (empty: a real photograph, or a synthetic map)", height=220, min_width=240)
             options = {"type": "filepath", "format": "png", "sources": ["upload"], "file_types": ["image"], "object_fit": "contain"}
-            candidates = gr.Gallery(label="Candidates", columns=4, height=220, min_width=240, interactive=True, **options)
+            candidates = own(gr.Gallery(label="Candidates", columns=4, height=220, min_width=240, interactive=True, **options))
         with cell.output():
             maps = gr.Gallery(label="SSIM maps", columns=3, elem_classes="pictures maps until-run", **PICTURES)
             gr.HTML(LEGEND, js_on_load=None, elem_classes="until-run")

@@ -12,7 +12,7 @@ from PIL import ExifTags, Image
 from retsynth import __version__
 from retsynth.images import COMMENT, overlay, read_image, to_array, write_image
 from retsynth.notebook import beside, pipe, weights
-from retsynth.notebook.cell import PICTURES, PRIVATE, SHOWN, SMALL, Cell, Page, Run, endpoint, png
+from retsynth.notebook.cell import PICTURES, PRIVATE, SHOWN, SMALL, Cell, Page, Run, endpoint, own, png
 
 PAIRS = """## A seed becomes an eye
 A residual **variational autoencoder** with a learned flow prior draws a vessel tree, a **deconvolution denoiser** makes it crisp, and
@@ -222,6 +222,7 @@ def tab(page: Page) -> SimpleNamespace:
             gallery = gr.Gallery(
                 _shipped(), label="Pairs", columns=3, type="filepath", elem_classes="pictures", elem_id="pairs", **PICTURES
             )
+            own(gallery)
             gr.HTML(f"{SYNTHETIC} {CHOOSE}", elem_classes="small-print", js_on_load=None)
             with gr.Row(elem_classes="bar carry"):
                 edit = gr.Button("✎ Edit its vessels", **SMALL)

@@ -8,7 +8,7 @@ import gradio as gr
 
 from retsynth.images import png_bytes, read_fundus, read_mask
 from retsynth.notebook import asset, pipe
-from retsynth.notebook.cell import SHOWN, SMALL, Cell, Page, Run, endpoint, png, upload
+from retsynth.notebook.cell import SHOWN, SMALL, Cell, Page, Run, endpoint, own, png, upload
 from retsynth.pipeline import CONTROLS
 
 PROSE = """## Draw the vessels, watch the eye
@@ -88,7 +88,7 @@ def tab(page: Page) -> SimpleNamespace:
                 given = gr.UploadButton("Upload a map", file_types=["image"], type="filepath", elem_classes="dice", **SMALL)
         with gr.Column(min_width=280):
             alt = "Synthetic fundus image of the drawn vessel map"
-            fundus = gr.Image(label="Fundus", type="filepath", format="png", elem_id="painted", alt_text=alt, **SHOWN)
+            fundus = own(gr.Image(label="Fundus", type="filepath", format="png", elem_id="painted", alt_text=alt, **SHOWN))
             with gr.Row(elem_classes="bar carry"):
                 map_file = gr.DownloadButton("⤓ Vessel map", interactive=False, **SMALL)
                 enlarge = gr.Button("⤢ Enlarge it", **SMALL)

@@ -98,6 +98,26 @@ def test_a_run_leaves_the_checkpoint_of_another_alone(tmp_path):
     assert {path.name: path.read_bytes() for path in (tmp_path / "model.run").glob("*.*")} == before
 
 
+def test_a_run_knows_the_weights_that_it_learned_from_by_their_content(tmp_path):
+    @dataclass(frozen=True)
+    class Warm(Config):
+        start: str = ""
+
+    checkpoint.save(seeded(EDSR(TINY)), tmp_path / "start.safetensors")
+    mine = Warm("", str(tmp_path / "model.safetensors"), start=str(tmp_path / "start.safetensors"))
+    train(mine, 2)
+    Run(mine)
+    checkpoint.save(seeded(EDSR(TINY), 1), tmp_path / "start.safetensors")
+    with pytest.raises(ValueError, match="holds a run with start file"):
+        Run(mine)
+
+
+def test_a_finished_run_whose_weights_are_gone_says_so(config):
+    train(config)
+    with pytest.raises(ValueError, match="is gone: remove the folder"):
+        train(config)
+
+
 def test_a_kill_while_saving_leaves_the_previous_checkpoint(config, monkeypatch):
     train(config, stop=3)
     state = (Run(config).folder / "state.safetensors").read_bytes()
