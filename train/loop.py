@@ -25,9 +25,8 @@ from tqdm import tqdm
 
 from retsynth import checkpoint
 
-# options with which a run that was stopped may go on
 INPUTS = ("vae", "prior", "denoiser", "start", "guide")  # options that name weight files
-MAY_CHANGE = {"data", "out", "steps", "log_every", "save_every", "sample_every", "workers"}
+MAY_CHANGE = {"data", "out", "steps", "log_every", "save_every", "sample_every", "workers"}  # when a run that was stopped goes on
 
 
 def parse(config_class: type, description: str | None = None):
@@ -52,8 +51,8 @@ class Run:
     """One training run. Its folder lies beside the weight file it makes: `--out weights/vae.safetensors` -> weights/vae.run/.
 
     The folder holds options.json, log.jsonl, state.safetensors (everything to resume from) and samples/*.png. A run that finds another's
-    checkpoint there raises ValueError. Start it under `torchrun`
-    and each process takes its own random batches while `update` averages their gradients.
+    checkpoint there raises ValueError. Start it under `torchrun` and each process takes its own random batches while `update` averages
+    their gradients.
     """
 
     def __init__(self, config) -> None:

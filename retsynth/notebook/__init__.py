@@ -93,9 +93,9 @@ def _fingerprint(pipeline) -> str:
     return fingerprint(pipeline)
 
 
-def gpu(function: Callable) -> Callable:
-    """Ask ZeroGPU for a GPU while `function` runs; elsewhere the identity."""
-    return spaces.GPU(duration=60)(function) if ZERO_GPU else function
+def gpu(function: Callable, networks: bool = True) -> Callable:
+    """Ask ZeroGPU for a GPU while `function` runs; elsewhere, or where it runs no `networks`, the identity."""
+    return spaces.GPU(duration=60)(function) if ZERO_GPU and networks else function
 
 
 @contextmanager

@@ -13,11 +13,13 @@ from retsynth.notebook.translate import url
 def connect(tabs: gr.Tabs, made: SimpleNamespace, drawn: SimpleNamespace, large: SimpleNamespace, compared: SimpleNamespace) -> None:
     """Connect the buttons under the generated eyes and under the drawing with the other tabs."""
 
+    waiting = {"enlarge": large.cell, "compare": compared.cell}  # for their Run; the drawing runs by itself
+
     def to(tab: str, button: gr.Button, handler, inputs: list, outputs: list) -> None:
         moved = button.click(handler, inputs, outputs, queue=False, show_progress="hidden", **PRIVATE)
         moved.success(lambda: gr.Tabs(selected=tab), None, tabs, queue=False, show_progress="hidden", **PRIVATE)
-        if tab != "draw":  # which runs by itself
-            {"enlarge": large, "compare": compared}[tab].cell.stale(moved.success)
+        if tab in waiting:
+            waiting[tab].stale(moved.success)
 
     made.gallery.select(_index, None, made.chosen, queue=False, show_progress="hidden", **PRIVATE)
     to("draw", made.edit, lambda *at: url(read_mask(_eye(*at)[0])), [made.gallery, made.chosen], [drawn.canvas])

@@ -162,8 +162,7 @@ class Cell:
 
     def connect(self, handler: Callable, inputs: dict, outputs: list, networks: bool = True) -> None:
         """Run calls `handler(run, **inputs)` and puts what it returns, or yields as it goes, into `outputs`. `networks`: it runs some."""
-        self.handler = gpu(stoppable(handler)) if networks else stoppable(handler)
-        self.inputs, self.outputs = inputs, outputs
+        self.handler, self.inputs, self.outputs = gpu(stoppable(handler), networks), inputs, outputs
         controls = list(inputs.values())
         whole = [int(getattr(control, "precision", None) == 0) for control in controls]
         self.source.value = fill(self.code, {name: control.value for name, control in inputs.items()})
@@ -176,8 +175,7 @@ class Cell:
             show_progress="hidden",
             **PRIVATE,
         )
-        touched = [control.input for control in controls if hasattr(control, "input")]
-        gr.on(touched, None, self.state, self.state, js=STALE, show_progress="hidden", **PRIVATE)
+        self.stale(functools.partial(gr.on, [control.input for control in controls if hasattr(control, "input")]))
         self.bind(self.run.click)
 
     def bind(self, trigger: Callable, **options: object) -> None:
@@ -202,13 +200,21 @@ class Cell:
         """Let `trigger` mark the results as those of other inputs."""
         trigger(None, self.state, self.state, js=STALE, show_progress="hidden", **PRIVATE)
 
-    def _empty(self) -> list:
+    def end(self, button: gr.Button):
+        """Let `button` end the run that goes on; returns the last of its events."""
+        # in this order: a run that heeds its sign may be over before the next listener is asked, and `cancels` waits for it
+        button.click(None, self.state, self.state, js=STOPPING, show_progress="hidden", **PRIVATE)
+        button.click(_stop, self.folder, None, queue=False, show_progress="hidden", **PRIVATE)
+        return button.click(None, cancels=self.events, show_progress="hidden", **PRIVATE)  # those that still wait for their turn
+
+    def empty(self) -> list:
+        """State, note and outputs as before any run."""
         blank = {gr.Gallery: [], gr.DownloadButton: gr.update(value=None, interactive=False)}
         return ["idle", {}, *(blank.get(type(output)) for output in self.outputs)]
 
     def aside(self, trigger: Callable, handler: Callable, inputs: list, output, networks: bool = True) -> None:
         """Let `trigger` put `handler(*inputs)` into `output`, one of the cell's controls. A refusal is said in the cell."""
-        handler = gpu(stoppable(handler)) if networks else stoppable(handler)
+        handler = gpu(stoppable(handler), networks)
 
         def act(*values: object) -> Iterator[list]:
             with _folder() as folder:
@@ -289,14 +295,11 @@ class Page:
             self.notebook = gr.DownloadButton("⤓ .ipynb", interactive=False, elem_id="notebook-file", **SMALL)
 
     def finish(self) -> None:
-        """Connect what needs every cell: the Stop buttons, and the tool bar, which presses the buttons of the tab in view."""
+        """Connect what needs every cell whole: Stop, Clear, and the tool bar, which presses the buttons of the tab in view."""
         for cell in self.cells:
-            for button in (cell.stop, cell.clear):
-                # in this order: a run that heeds its sign may be over before the next listener is asked, and `cancels` waits for it
-                button.click(None, cell.state, cell.state, js=STOPPING, show_progress="hidden", **PRIVATE)
-                button.click(_stop, cell.folder, None, queue=False, show_progress="hidden", **PRIVATE)
-                over = button.click(None, cancels=cell.events, show_progress="hidden", **PRIVATE)  # those that still wait for their turn
-            over.then(cell._empty, None, [cell.state, cell.note, *cell.outputs], queue=False, show_progress="hidden", **PRIVATE)
+            cell.end(cell.stop)
+            emptied = [cell.state, cell.note, *cell.outputs]
+            cell.end(cell.clear).then(cell.empty, None, emptied, queue=False, show_progress="hidden", **PRIVATE)
         self.theme.click(None, js="() => document.body.classList.toggle('dark')", show_progress="hidden", **PRIVATE)
         for button, name in ((self.run_all, "run"), (self.stop_all, "stop"), (self.clear_all, "clear")):
             button.click(None, js=f"() => retsynth.press('{name}')", show_progress="hidden", **PRIVATE)
@@ -305,8 +308,7 @@ class Page:
 def endpoint(function: Callable, inputs: list, outputs: list, networks: bool = True) -> None:
     """Offer `function` to programs under its own name, with its docstring. The PNG files that it returns as bytes reach the caller as they
     are, metadata and all; what it refuses with a ValueError, the caller gets as one sentence. `networks`: it runs some."""
-    work = said()(function)
-    work = gpu(work) if networks else work
+    work = gpu(said()(function), networks)
 
     @functools.wraps(function)  # programs see its parameters' names and its docstring
     def call(*values: object) -> list:

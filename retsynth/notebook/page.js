@@ -55,10 +55,10 @@ window.retsynth = {
     return typeof value !== "number" ? value : Math.abs(value % 1) === 0.5 ? 2 * Math.round(value / 2) : Math.round(value);
   },
   async copy(element, text) {
-    const button = element.querySelector(".copy"), select = () => getSelection().selectAllChildren(element.querySelector("code"));
-    // a page on plain http may not write to the clipboard: what is selected, Ctrl+C copies
+    const button = element.querySelector(".copy");
     const done = await navigator.clipboard?.writeText(text).then(() => true, () => false);
-    if (!done) select();
+    // a page on plain http may not write to the clipboard: what is selected, Ctrl+C copies
+    if (!done) getSelection().selectAllChildren(element.querySelector("code"));
     button.textContent = done ? "Copied" : "Selected";
     setTimeout(() => { button.textContent = "Copy"; }, 1500);
   },
