@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from retsynth import __version__
+from retsynth.allocator import keep_pages
 
 if TYPE_CHECKING:
     import numpy as np
@@ -32,6 +33,7 @@ SUFFIXES = {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".bmp", ".gif", "
 def main(arguments: list[str] | None = None) -> int:
     """Run one command, return its exit code."""
     args = _parser().parse_args(arguments)
+    keep_pages()
     try:
         return args.run(args)
     except ValueError as error:

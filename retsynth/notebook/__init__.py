@@ -17,6 +17,8 @@ except ImportError:
 
 import gradio as gr
 
+from retsynth.allocator import keep_pages
+
 ZERO_GPU = spaces is not None and spaces.config.Config.zero_gpu  # the package may be installed elsewhere, where it does nothing
 FAULT = "Something went wrong here, not with your input. Please try again."
 
@@ -33,6 +35,7 @@ def load(source: str | os.PathLike) -> None:
     """Start to load the models in `source`, a folder or a Hub repository, without waiting for them."""
     global _loading, _source
     _source = source
+    keep_pages()
 
     def from_pretrained():
         from retsynth.pipeline import Pipeline  # torch alone takes seconds to import
