@@ -203,7 +203,7 @@ def test_bad_input_is_answered_in_the_cell_with_one_sentence(page, pictures, nam
 
 
 def test_a_fault_of_ours_reaches_the_log_and_not_the_page(page, pictures, monkeypatch, caplog):
-    monkeypatch.setattr(translate, "pipe", lambda: 1 / 0)
+    monkeypatch.setattr(translate, "pen", lambda: 1 / 0)
     result = run(page, "draw", given("draw", pictures))
     assert result[0] == "error" and "went wrong" in result[1]["error"] and "division" not in result[1]["error"]
     assert "ZeroDivisionError" in caplog.text
@@ -402,20 +402,25 @@ def zero_gpu(duration):
 
 @pytest.fixture
 def on_zero_gpu(page, monkeypatch):
-    """The page as a ZeroGPU Space builds it; which thread loaded the models; the names of the functions that ask for a GPU."""
-    asking, threads, load = [], [], Pipeline.from_pretrained
+    """The page as a ZeroGPU Space builds it; the models loaded, by device and thread; the functions that ask for a GPU."""
+    asking, loaded, load = [], [], Pipeline.from_pretrained
     monkeypatch.setattr(notebook, "spaces", SimpleNamespace(GPU=lambda duration: lambda f: (asking.append(f), zero_gpu(duration)(f))[1]))
     monkeypatch.setattr(notebook, "ZERO_GPU", True)
-    for name in ("_loading", "_source"):
+    for name in ("_loading", "_beside_gpu", "_source"):
         monkeypatch.setattr(notebook, name, getattr(notebook, name))
-    monkeypatch.setattr(Pipeline, "from_pretrained", lambda source: (threads.append(threading.current_thread()), load(source, "cpu"))[1])
+
+    def from_pretrained(source, device):
+        loaded.append((device, threading.current_thread()))
+        return load(source, "cpu")
+
+    monkeypatch.setattr(Pipeline, "from_pretrained", from_pretrained)
     demo = page.build()
-    return SimpleNamespace(demo=demo, threads=threads, asking=asking)
+    return SimpleNamespace(demo=demo, loaded=loaded, asking=asking)
 
 
 def test_on_zero_gpu_the_models_load_in_the_thread_that_asks(on_zero_gpu):
     """The stand-in for CUDA that ZeroGPU has outside its own processes is a mode of one thread."""
-    assert on_zero_gpu.threads == [threading.current_thread()] and notebook._loading.done()
+    assert on_zero_gpu.loaded == [(None, threading.current_thread()), ("cpu", threading.current_thread())] and notebook._loading.done()
 
 
 def test_on_zero_gpu_cells_run_refuse_and_stop_as_elsewhere(on_zero_gpu, pictures):
@@ -433,14 +438,16 @@ def test_on_zero_gpu_cells_run_refuse_and_stop_as_elsewhere(on_zero_gpu, picture
 
 
 def test_on_zero_gpu_a_fault_of_ours_reaches_the_log_and_not_the_page(on_zero_gpu, pictures, monkeypatch, caplog):
-    monkeypatch.setattr(translate, "pipe", lambda: 1 / 0)
-    result = run(on_zero_gpu, "draw", given("draw", pictures))
+    monkeypatch.setattr(generate, "pipe", lambda: 1 / 0)
+    result = run(on_zero_gpu, "generate", given("generate", pictures))
     assert "went wrong" in result[1]["error"] and "ZeroDivisionError" in caplog.text
 
 
-def test_on_zero_gpu_only_what_runs_a_network_asks_for_a_gpu(on_zero_gpu):
+def test_on_zero_gpu_what_a_cpu_does_at_once_asks_for_no_gpu(on_zero_gpu, pictures, monkeypatch):
     names = [inspect.unwrap(function).__name__ for function in on_zero_gpu.asking]
-    assert len(names) == 10 and "compare" not in names, "five cells and the tree for the canvas; four endpoints"
+    assert len(names) == 8 and not {"compare", "translate"} & set(names), "four cells and the tree for the canvas; three endpoints"
+    monkeypatch.setattr(notebook, "_loading", None)  # what is on the GPU is out of reach
+    assert "CPU" in run(on_zero_gpu, "draw with a photograph", given("draw with a photograph", pictures))[1]["text"]
 
 
 def test_fill_puts_in_values_and_keeps_the_lines_that_apply():

@@ -23,6 +23,7 @@ ZERO_GPU = spaces is not None and spaces.config.Config.zero_gpu  # the package m
 FAULT = "Something went wrong here, not with your input. Please try again."
 
 _loading: Future | None = None
+_beside_gpu = None
 _source: str | os.PathLike | None = None
 _sign: ContextVar[str | None] = ContextVar("sign", default=None)  # the file that tells the run of this context to stop
 
@@ -33,21 +34,22 @@ class Stopped(gr.Error):
 
 def load(source: str | os.PathLike) -> None:
     """Start to load the models in `source`, a folder or a Hub repository, without waiting for them."""
-    global _loading, _source
+    global _loading, _beside_gpu, _source
     _source = source
     keep_pages()
 
-    def from_pretrained():
+    def from_pretrained(device: str | None = None):
         from retsynth.pipeline import Pipeline  # torch alone takes seconds to import
 
-        pipeline = Pipeline.from_pretrained(source)
+        pipeline = Pipeline.from_pretrained(source, device)
         pipeline.before_each_layer(heed)
-        _fingerprint(pipeline)  # now: once the page is launched, ZeroGPU has packed the weights away
+        _fingerprint(pipeline)  # now, rather than in each of the processes that ZeroGPU starts
         return pipeline
 
     if ZERO_GPU:  # its stand-in for CUDA works in this thread alone, and what it packs must be there
         _loading = Future()
         _loading.set_result(from_pretrained())
+        _beside_gpu = from_pretrained("cpu")
         return
     _loading = ThreadPoolExecutor(1).submit(from_pretrained)
     _loading.add_done_callback(lambda done: done.exception() and logging.error("no models: %s", done.exception()))
@@ -62,6 +64,11 @@ def pipe():
     if error := _loading.exception():  # it names the server's folders, which are not the visitor's business
         raise ValueError("the models could not be loaded: the server's log says why") from error
     return _loading.result()
+
+
+def pen():
+    """The `Pipeline` that follows the pen: `pipe`, or on ZeroGPU one on the CPU, which has painted a stroke before a GPU would be had."""
+    return _beside_gpu or pipe()
 
 
 def beside(name: str) -> Path | None:
@@ -86,7 +93,7 @@ def source() -> str:
 
 def weights() -> str:
     """The fingerprint of the weights that are loaded, for the metadata of each picture."""
-    return _fingerprint(pipe())
+    return _fingerprint(pen())
 
 
 @lru_cache(1)
@@ -96,9 +103,9 @@ def _fingerprint(pipeline) -> str:
     return fingerprint(pipeline)
 
 
-def gpu(function: Callable, networks: bool = True) -> Callable:
-    """Ask ZeroGPU for a GPU while `function` runs; elsewhere, or where it runs no `networks`, the identity."""
-    return spaces.GPU(duration=60)(function) if ZERO_GPU and networks else function
+def gpu(function: Callable, on_gpu: bool = True) -> Callable:
+    """Ask ZeroGPU for a GPU while `function` runs, unless it is not to be `on_gpu`; elsewhere the identity."""
+    return spaces.GPU(duration=60)(function) if ZERO_GPU and on_gpu else function
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from gradio.processing_utils import save_bytes_to_cache
 from gradio.utils import get_upload_folder
 
 from retsynth.images import png_bytes
-from retsynth.notebook import Stopped, gpu, heed, ipynb, pipe, said, source, stoppable, weights
+from retsynth.notebook import Stopped, gpu, heed, ipynb, pen, pipe, said, source, stoppable, weights
 
 # A cell's state is one word and the number of its last run, "done 3": the style sheet reads it, so no script has to touch the page.
 GUTTER = """<span class="gutter" data-state="${value.split(' ')[0]}">In&nbsp;[${
@@ -160,9 +160,11 @@ class Cell:
             self.note = gr.HTML({}, html_template=NOTE, js_on_load=None, apply_default_css=False, elem_classes="note-block")
             yield
 
-    def connect(self, handler: Callable, inputs: dict, outputs: list, networks: bool = True) -> None:
-        """Run calls `handler(run, **inputs)` and puts what it returns, or yields as it goes, into `outputs`. `networks`: it runs some."""
-        self.handler, self.inputs, self.outputs = gpu(stoppable(handler), networks), inputs, outputs
+    def connect(self, handler: Callable, inputs: dict, outputs: list, on_gpu: bool = True) -> None:
+        """Run calls `handler(run, **inputs)` and puts what it returns, or yields as it goes, into `outputs`. `on_gpu`: worth
+        asking for one, where that is to be asked for."""
+        self.handler, self.inputs, self.outputs = gpu(stoppable(handler), on_gpu), inputs, outputs
+        self.pipe = pipe if on_gpu else pen
         controls = list(inputs.values())
         whole = [int(getattr(control, "precision", None) == 0) for control in controls]
         self.source.value = fill(self.code, {name: control.value for name, control in inputs.items()})
@@ -212,9 +214,9 @@ class Cell:
         blank = {gr.Gallery: [], gr.DownloadButton: gr.update(value=None, interactive=False)}
         return ["idle", {}, *(blank.get(type(output)) for output in self.outputs)]
 
-    def aside(self, trigger: Callable, handler: Callable, inputs: list, output, networks: bool = True) -> None:
+    def aside(self, trigger: Callable, handler: Callable, inputs: list, output, on_gpu: bool = True) -> None:
         """Let `trigger` put `handler(*inputs)` into `output`, one of the cell's controls. A refusal is said in the cell."""
-        handler = gpu(stoppable(handler), networks)
+        handler = gpu(stoppable(handler), on_gpu)
 
         def act(*values: object) -> Iterator[list]:
             with _folder() as folder:
@@ -253,7 +255,7 @@ class Cell:
     def _record(self, run: Run, history: list, number: int, began: float, inputs: dict) -> tuple[dict, list, str]:
         """What stands under the cell after a run, the history with the run in it, and the notebook file of that."""
         seed = [f"seed {inputs['seed']}"] if "seed" in inputs else []
-        facts = [f"{time.perf_counter() - began:.2f} s", pipe().device.type.upper(), *seed]
+        facts = [f"{time.perf_counter() - began:.2f} s", self.pipe().device.type.upper(), *seed]
         shown = list(run.files("shown").values())
         executed = ipynb.Executed(number, self.name, self.prose, fill(self.code, inputs), shown, run.files("reads"))
         history = [*(past for past in history if past.name != self.name), executed]
@@ -305,10 +307,10 @@ class Page:
             button.click(None, js=f"() => retsynth.press('{name}')", show_progress="hidden", **PRIVATE)
 
 
-def endpoint(function: Callable, inputs: list, outputs: list, networks: bool = True) -> None:
+def endpoint(function: Callable, inputs: list, outputs: list, on_gpu: bool = True) -> None:
     """Offer `function` to programs under its own name, with its docstring. The PNG files that it returns as bytes reach the caller as they
-    are, metadata and all; what it refuses with a ValueError, the caller gets as one sentence. `networks`: it runs some."""
-    work = gpu(said()(function), networks)
+    are, metadata and all; what it refuses with a ValueError, the caller gets as one sentence."""
+    work = gpu(said()(function), on_gpu)
 
     @functools.wraps(function)  # programs see its parameters' names and its docstring
     def call(*values: object) -> list:

@@ -255,7 +255,7 @@ def tab(page: Page) -> SimpleNamespace:
             gr.HTML(LEGEND, js_on_load=None, elem_classes="until-run")
             plot = gr.HTML(js_on_load=None, elem_classes="plot")
             trees = gr.HTML(js_on_load=None)
-    cell.connect(measure, {"vessels": vessels, "reference": reference, "candidates": candidates}, [maps, plot, trees], networks=False)
+    cell.connect(measure, {"vessels": vessels, "reference": reference, "candidates": candidates}, [maps, plot, trees], on_gpu=False)
     quick = {"queue": False, "show_progress": "hidden", **PRIVATE}
     shown = example.click(lambda: (0, *_example()), None, [vessels, reference, candidates], **quick)
     cell.bind(shown.then)
@@ -264,5 +264,5 @@ def tab(page: Page) -> SimpleNamespace:
         cell.stale(changed)
     with gr.Row(visible=False):
         results = [gr.Number(label="ssim"), gr.Number(label="psnr"), gr.Image(format="png", label="ssim_map")]
-        endpoint(compare, [upload("reference"), upload("image")], results, networks=False)
+        endpoint(compare, [upload("reference"), upload("image")], results, on_gpu=False)
     return SimpleNamespace(cell=cell, vessels=vessels, reference=reference, candidates=candidates, take=take)

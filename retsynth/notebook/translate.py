@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import gradio as gr
 
 from retsynth.images import png_bytes, read_fundus, read_mask
-from retsynth.notebook import asset, pipe
+from retsynth.notebook import asset, pen, pipe
 from retsynth.notebook.cell import SHOWN, SMALL, Cell, Page, Run, endpoint, own, png, upload
 from retsynth.pipeline import CONTROLS
 
@@ -39,8 +39,8 @@ def paint(run: Run, drawing: str, style: int, photo: str | None, seed: int, **co
     if not drawing:
         raise ValueError("the map is blank: draw a vessel, or start from a tree or an upload")
     vessels = base64.b64decode(drawing.partition(",")[2])
-    mask, code = read_mask(vessels), pipe().encode_style(read_fundus(photo)) if photo else pipe().style(style)
-    fundus = pipe().translate(mask, style=pipe().adjust(code, **controls), seed=seed)
+    mask, code = read_mask(vessels), pen().encode_style(read_fundus(photo)) if photo else pen().style(style)
+    fundus = pen().translate(mask, style=pen().adjust(code, **controls), seed=seed)
     notes = {"seed": seed, "style_seed": "a photograph's" if photo else style, **controls}
     run.reads("vessels.png", vessels)
     if photo:
@@ -74,7 +74,7 @@ def translate(vessels: str, style: int, seed: int) -> bytes:
     Returns:
         the fundus image, 512 x 512 px
     """
-    return png(pipe().translate(read_mask(vessels), style=style, seed=seed), seed=seed, style_seed=style)
+    return png(pen().translate(read_mask(vessels), style=style, seed=seed), seed=seed, style_seed=style)
 
 
 def tab(page: Page) -> SimpleNamespace:
@@ -100,15 +100,16 @@ def tab(page: Page) -> SimpleNamespace:
                 controls = {name: gr.Slider(-2, 2, 0, step=0.1, label=name.capitalize(), min_width=110) for name in CONTROLS}
             with gr.Accordion("Take the appearance of a photograph", open=False):
                 photo = upload("Photograph", show_label=False, height=180)
-    cell.connect(paint, {"drawing": canvas, "style": style, "photo": photo, "seed": seed, **controls}, [fundus, map_file])
+    cell.connect(paint, {"drawing": canvas, "style": style, "photo": photo, "seed": seed, **controls}, [fundus, map_file], on_gpu=False)
     for control in (canvas, style, seed, photo, *controls.values()):
         cell.bind(control.change, trigger_mode="always_last")
     cell.aside(plant.click, tree, [tree_seed], canvas)
-    cell.aside(given.upload, given_map, [given], canvas, networks=False)
+    cell.aside(given.upload, given_map, [given], canvas, on_gpu=False)
     with gr.Row(visible=False):
         endpoint(
             translate,
             [upload("vessels"), gr.Number(0, label="style", precision=0), gr.Number(0, label="seed", precision=0)],
             [gr.Image(format="png", label="fundus")],
+            on_gpu=False,
         )
     return SimpleNamespace(cell=cell, canvas=canvas, fundus=fundus, tree_seed=tree_seed, enlarge=enlarge, compare=compare)
