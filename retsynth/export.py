@@ -50,7 +50,8 @@ class FolderLayout:
         if not files["images"].exists():
             return False
         text = read_metadata(files["images"])
-        if any(text.get(key) != str(value) for key, value in origin.items()):
+        # another version may make another pair of the same seed and weights
+        if any(text.get(key) != str(value) for key, value in {**origin, "Software": f"retsynth {__version__}"}.items()):
             raise self.foreign()
         return all(path.exists() for path in files.values())
 
@@ -73,7 +74,7 @@ class FolderLayout:
         write_bytes(self.metadata, table.getvalue().encode())
 
     def foreign(self) -> ValueError:
-        return ValueError(f"{self.folder} holds images of other options, other weights or from elsewhere; export to an empty folder")
+        return ValueError(f"{self.folder} holds images of other options, weights or versions, or from elsewhere; export to an empty folder")
 
 
 class DriveLayout(FolderLayout):

@@ -186,9 +186,12 @@ def test_killed_export_leaves_whole_files_and_is_finished_later(exported, tiny_p
     }
 
 
-def test_another_seed_or_style_or_other_weights_do_not_mix(exported, tiny_pipeline, tmp_path):
+def test_another_seed_style_or_version_or_other_weights_do_not_mix(exported, tiny_pipeline, tmp_path, monkeypatch):
     before = contents(exported)
     other = Stopping(tiny_pipeline, 99)
+    with monkeypatch.context() as patch, pytest.raises(ValueError, match="empty folder"):
+        patch.setattr("retsynth.export.__version__", "0.0.0")
+        export(other, exported, count=3, seed=5)
     with pytest.raises(ValueError, match="empty folder"):
         export(other, exported, count=3, seed=6)
     with pytest.raises(ValueError, match="empty folder"):

@@ -30,7 +30,7 @@ from gradio.data_classes import ImageData
 from gradio.utils import get_function_description, get_upload_folder
 from PIL import Image
 
-from retsynth import notebook
+from retsynth import __version__, notebook
 from retsynth.export import fingerprint
 from retsynth.images import write_image
 from retsynth.notebook import about, compare, generate, ipynb, pipe, translate
@@ -280,7 +280,7 @@ def test_pictures_say_what_they_are_and_how_they_came_about(page, pictures, name
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "runs"))
     (tmp_path / "runs").mkdir()
     cell, values = next(cell for cell in page.demo.cells if cell.name == name.split()[0]), given(name, pictures)
-    seen, expected = set(), {"weights": fingerprint(pipe()), "Software": "retsynth 0.1.0"} | SAYS[name]
+    seen, expected = set(), {"weights": fingerprint(pipe()), "Software": f"retsynth {__version__}"} | SAYS[name]
     for _ in cell._run([], *(values[control] for control in cell.inputs), progress=lambda *done, **text: None):
         for path in (tmp_path / "runs").rglob("*"):
             if path.suffix == ".png" and path.parent.name != "reads":

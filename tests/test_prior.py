@@ -15,13 +15,22 @@ def model():
     return seeded(FlowPrior(TINY))
 
 
-def test_fields_that_heun_solves_exactly():
+def test_fields_that_a_method_of_second_order_solves_exactly():
     x = noise(2, 1, 4, 4)
     torch.testing.assert_close(integrate(lambda x, t: torch.full_like(x, 3.0), x, schedule(1)), x + 3)
     torch.testing.assert_close(integrate(lambda x, t: 1 + 4 * t * torch.ones_like(x), x, schedule(5)), x + 1 + 2)
     torch.testing.assert_close(integrate(lambda x, t: 1 + 4 * t * torch.ones_like(x), x, schedule(5, start=0.5)), x + 0.5 + 2 * (1 - 0.25))
-    # dx/dt = x grows by 1 + h + h^2 / 2 a step of Heun's method
-    torch.testing.assert_close(integrate(lambda x, t: x, x, schedule(4)), x * (1 + 1 / 4 + 1 / 32) ** 4)
+    torch.testing.assert_close(integrate(lambda x, t: 1 + 4 * t * torch.ones_like(x), x, schedule(5, shift=4.0)), x + 1 + 2)
+
+
+def test_steps_are_adams_and_bashforths_after_one_of_heuns():
+    """dx/dt = x grows by 1 + h + h^2 / 2 in Heun's step, then by h (3 x_n - x_(n-1)) / 2."""
+    grown = [1.0, 1 + 1 / 4 + 1 / 32]
+    for _ in range(3):
+        grown.append(grown[-1] + (3 * grown[-1] - grown[-2]) / 8)
+    x, asked = noise(2, 1, 4, 4), []
+    torch.testing.assert_close(integrate(lambda x, t: (asked.append(t), x)[1], x, schedule(4)), x * grown[-1])
+    assert len(asked) == 5, "one velocity a step, and one more in the first"
 
 
 def test_shifted_times_are_denser_at_the_noise():
