@@ -19,7 +19,7 @@ FAINT = 0.5  # from where on it is a vessel too thin to be sure of: its centre l
 GAP = 3.05  # px of plain background that a join may cross: three, and not four; less resistance lets it go farther
 SPECK = 30  # px of area up to which a piece is noise
 HOLE = 12  # px of area up to which a hole is noise
-AFLOAT = 50  # px of area from which a piece may stay apart, as a few do in real maps
+AFLOAT = 40  # px of area from which a piece may stay apart, as a few do in real maps
 RESISTANCE = (0.02, 0.2)  # of a pixel inside a vessel, and the least outside
 
 

@@ -34,7 +34,7 @@ class Config:
     batch: int = 8
     patch: int = 48  # of the small image
     lr: float = 4e-4
-    degraded: float = 0.2  # share of the small patches, at most 0.5
+    degraded: float = 0.3  # share of the small patches, at most 0.5
     width: int = 32  # of ours; EDSR-baseline is as the paper has it
     blocks: int = 13
     seed: int = 0
@@ -54,12 +54,25 @@ def read_pairs(path: str | Path, half: str, scale: float = 1.0) -> list[tuple[Te
         if scale != 1:
             image = image.resize((round(scale * image.width), round(scale * image.height)), Image.Resampling.LANCZOS)
         width, height = image.width // 2 * 2, image.height // 2 * 2
-        large = image.crop((0, 0, width, height))
-        small = large.resize((width // 2, height // 2), Image.Resampling.BICUBIC)
-        pairs.append(tuple(torch.from_numpy(np.array(i)).permute(2, 0, 1).float() / 255 for i in (small, large)))
+        pairs.append(with_half(image.crop((0, 0, width, height))))
     if not pairs:
         raise ValueError(f"no DRIVE images in {Path(path) / half / 'images'}")
     return pairs
+
+
+def with_half(large: Image.Image) -> tuple[Tensor, Tensor]:
+    """A photograph of even sides as the pair (3, h, w), (3, 2h, 2w): its bicubic half, and itself."""
+    small = large.resize((large.width // 2, large.height // 2), Image.Resampling.BICUBIC)
+    return tuple(torch.from_numpy(np.array(i)).permute(2, 0, 1).float() / 255 for i in (small, large))
+
+
+def published(large: Tensor, rng: random.Random) -> tuple[Tensor, Tensor]:
+    """The pair of a photograph (3, 2h, 2w) in [0, 1] as others pass it on, with grain and JPEG's traces of its own.
+
+    These are to stay, where those that a half alone has are to go: else all fine texture is taken for noise.
+    """
+    large = degrade(large, rng, noise=rng.uniform(0, 3) / 255, quality=rng.randint(40, 98))
+    return with_half(Image.fromarray((large.permute(1, 2, 0).numpy() * 255).round().astype(np.uint8)))
 
 
 def random_patches(pairs: list[tuple[Tensor, Tensor]], count: int, patch: int, rng: random.Random) -> tuple[Tensor, Tensor]:
@@ -134,6 +147,8 @@ def main(config: Config) -> None:
     pairs = 2 * read_pairs(config.data, "training")
     # sharper and smoother photographs than DRIVE's, as other cameras take; on those alone, it would sharpen what is smooth by right
     pairs += read_pairs(config.data, "training", 0.7) + read_pairs(config.data, "training", 1.5)
+    for scale in (2.0, 3.0):
+        pairs += [published(large, random.Random(i)) for i, (_, large) in enumerate(read_pairs(config.data, "training", scale))]
     torch.manual_seed(config.seed)
     model = EDSRBaseline() if config.model == "baseline" else EDSR(EDSRConfig(config.width, config.blocks))
     if config.start:

@@ -11,7 +11,7 @@ from retsynth import checkpoint
 from retsynth.edsr import EDSR, EDSRConfig
 from tests.networks import noise, seeded, uniform
 from train import edsr
-from train.edsr import degrade, degrade_some, random_patches, read_pairs, start_from
+from train.edsr import degrade, degrade_some, published, random_patches, read_pairs, start_from
 from train.peers import EDSRBaseline, EDSRBaselineConfig
 
 
@@ -145,3 +145,13 @@ def test_a_scale_changes_the_photographs_and_not_how_they_are_halved(tiny_drive)
     (_, whole), (small, large) = read_pairs(tiny_drive, "training")[0], read_pairs(tiny_drive, "training", 1.5)[0]
     assert large.shape[1] == pytest.approx(1.5 * whole.shape[1], abs=2) and large.shape[2] == pytest.approx(1.5 * whole.shape[2], abs=2)
     assert large.shape[1:] == tuple(2 * side for side in small.shape[1:])
+
+
+def test_published_photographs_keep_their_traces_in_both_sizes(tiny_drive):
+    """What is in the large image by right, its grain and JPEG's blocks, is what the small one is made of."""
+    large = read_pairs(tiny_drive, "training", 2.0)[0][1]
+    small, kept = published(large, random.Random(0))
+    assert kept.shape == large.shape and 0.5 / 255 < (kept - large).std() < 5 / 255
+    picture = Image.fromarray((kept.permute(1, 2, 0).numpy() * 255).round().astype(np.uint8))
+    half = picture.resize((picture.width // 2, picture.height // 2), Image.Resampling.BICUBIC)
+    assert np.array_equal((small.permute(1, 2, 0).numpy() * 255).round(), np.asarray(half))
