@@ -149,12 +149,12 @@ def integrate(velocity: Callable[[Tensor, Tensor], Tensor], x: Tensor, times: Te
     `gain` > 1 makes up for the detail that an imperfect network smooths away: it strengthens the noise in x that the velocity stands for,
     as S_noise of Karras et al. 2022 (algorithm 2) does for the noise they add.
     """
-    before, last = None, None  # the velocity a step ago, and that step's length
+    slope_before, step_before = None, None
     for t, following in zip(times[:-1], times[1:], strict=True):
         step, slope = following - t, velocity(x, t)
         if gain != 1 and 0.2 <= t <= 0.9:
             x = x + (1 - t) * (gain - 1) * (x - t * slope)  # x - t v is the noise at time 0
-        rise = velocity(x + step * slope, following) - slope if before is None else (slope - before) * (step / last)
+        rise = velocity(x + step * slope, following) - slope if slope_before is None else (slope - slope_before) * (step / step_before)
         x = x + step * (slope + rise / 2)  # `rise`: what the velocity gains over the step
-        before, last = slope, step
+        slope_before, step_before = slope, step
     return x

@@ -1,3 +1,5 @@
+"""Counted in page faults, in a process of its own: how malloc works is set for a whole process."""
+
 import platform
 import subprocess
 import sys
@@ -33,5 +35,4 @@ def faults(asked: bool) -> int:
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other C libraries are left as they are")
 def test_a_layers_memory_is_used_again():
-    assert faults(False) > 8000  # two maps of 8192 pages of 4 kB
-    assert faults(True) < 800
+    assert faults(True) < faults(False) / 4  # which are two maps of 8192 pages, or of 16 where the system gives huge ones

@@ -23,7 +23,7 @@ ZERO_GPU = spaces is not None and spaces.config.Config.zero_gpu  # the package m
 FAULT = "Something went wrong here, not with your input. Please try again."
 
 _loading: Future | None = None
-_beside_gpu = None
+_beside_gpu = None  # on ZeroGPU: the same models on the CPU
 _source: str | os.PathLike | None = None
 _sign: ContextVar[str | None] = ContextVar("sign", default=None)  # the file that tells the run of this context to stop
 
