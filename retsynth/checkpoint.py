@@ -15,6 +15,7 @@ from huggingface_hub import hf_hub_download
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import nn
+from torch.overrides import TorchFunctionMode
 
 from retsynth import __version__
 
@@ -48,6 +49,18 @@ def _full(tensor: torch.Tensor) -> torch.Tensor:
     return tensor.float() if tensor.is_floating_point() else tensor
 
 
+class Uninitialised(TorchFunctionMode):
+    """Within it, layers are made without initial values, which would be work for nothing where a file's replace them.
+
+    Not the meta device: some of what layers and buffers begin with has PyTorch import its compiler there, which takes seconds.
+    """
+
+    def __torch_function__(self, function, types, args=(), kwargs=None):
+        if getattr(function, "__module__", None) == torch.nn.init.__name__:
+            return args[0] if args else kwargs["tensor"]
+        return function(*args, **(kwargs or {}))
+
+
 def load(model_class: type[Model], path: str | os.PathLike, device: torch.device | str = "cpu") -> Model:
     """Build a `model_class` from the config in `path`, load its weights strictly, return it in eval mode on `device`.
 
@@ -62,8 +75,7 @@ def load(model_class: type[Model], path: str | os.PathLike, device: torch.device
     if metadata.get("model") != model_class.__name__:
         raise ValueError(f"{path} holds {metadata.get('model')!r}, expected {model_class.__name__!r}")
     try:
-        # the file's values replace every initial one, so the usual initialisation would be work for nothing
-        with torch.device("meta"):
+        with Uninitialised():
             model = model_class(model_class.Config(**json.loads(metadata["config"])))
         model.load_state_dict(tensors, strict=True, assign=True)
     except (TypeError, KeyError, RuntimeError, json.JSONDecodeError) as error:

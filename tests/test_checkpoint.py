@@ -1,12 +1,16 @@
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
+from torch import nn
 
 from retsynth import __version__, checkpoint
+from retsynth.checkpoint import Uninitialised
 from retsynth.denoiser import Denoiser, DenoiserConfig
 from retsynth.edsr import EDSR, EDSRConfig
 from retsynth.pix2pix import Pix2Pix, Pix2PixConfig
@@ -179,3 +183,19 @@ def test_a_hub_that_cannot_be_reached_says_so(monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     with pytest.raises(ValueError, match="someone/retsynth"):
         checkpoint.locate("someone/retsynth", "edsr.safetensors")
+
+
+def test_loading_imports_no_compiler(tiny_weights):
+    """torch._dynamo takes as long to import as all the rest, and some ways to make a layer or a buffer without values import it."""
+    check = "import sys; from retsynth.pipeline import Pipeline; Pipeline.from_pretrained(sys.argv[1], 'cpu'); print(*sys.modules)"
+    run = subprocess.run([sys.executable, "-c", check, str(tiny_weights)], capture_output=True, text=True, check=True)
+    assert "torch.nn" in run.stdout.split() and not {"torch._dynamo", "sympy"} & set(run.stdout.split())
+
+
+def test_a_layer_is_left_without_values_within_alone():
+    with Uninitialised():
+        layer = nn.Embedding(2, 3, _weight=torch.full((2, 3), 7.0))
+        layer.reset_parameters()
+    assert (layer.weight == 7).all()
+    layer.reset_parameters()
+    assert (layer.weight != 7).all()
