@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -298,7 +299,9 @@ def test_module_lists_its_commands():
 
 def test_interrupt_ends_cleanly(tiny_weights, tmp_path):
     command = [sys.executable, "-m", "retsynth", "export", "--count", "10000", "--seed", "1", "--out", tmp_path, "--weights", tiny_weights]
-    process = subprocess.Popen([*command, "--device", "cpu"], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    heard = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # what a shell starts in the background does not hear it
+    process = subprocess.Popen([*command, "--device", "cpu"], cwd=ROOT, preexec_fn=heard, **pipes)
     deadline = time.monotonic() + 120
     while not (tmp_path / "images" / "0000.png").exists():
         assert process.poll() is None, process.stderr.read()
