@@ -90,7 +90,8 @@ def notes(path: str | os.PathLike) -> dict:
 
 
 def locate(source: str | os.PathLike, name: str) -> Path:
-    """The weight file `name` in a local folder, or in the model repository `source` ("owner/name") on the Hugging Face Hub."""
+    """The weight file `name` in a local folder, or in the model repository `source` on the Hugging Face Hub: "owner/name", or
+    "owner/name@revision" for a branch, tag or commit."""
     folder = Path(source)
     if folder.is_dir():
         path = folder / name
@@ -99,9 +100,13 @@ def locate(source: str | os.PathLike, name: str) -> Path:
         return path
     if folder.exists():
         raise ValueError(f"{source} is a file: give the folder that holds it and the others")
-    if not re.fullmatch(r"\w[\w.-]*/[\w.-]+", str(source)):
-        raise ValueError(f"{source} is neither a folder nor a Hub repository such as 'owner/name'")
+    named = re.fullmatch(r"(\w[\w.-]*/[\w.-]+)(?:@([\w./-]+))?", str(source))
+    if not named:
+        raise ValueError(
+            f"{source} is neither a folder nor a Hub repository such as 'owner/name'; the project's own weights lie in its folder "
+            "`weights`, which an installed package lacks"
+        )
     try:
-        return Path(hf_hub_download(str(source), name))
+        return Path(hf_hub_download(named[1], name, revision=named[2]))
     except (OSError, ValueError) as error:
         raise ValueError(f"cannot fetch {name} from the Hub repository {source}: {error}") from error

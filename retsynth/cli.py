@@ -1,7 +1,7 @@
 """`python -m retsynth sample | translate | upscale | compare | export`.
 
-Exit codes: 0 done, 2 bad use or bad input, with one line on stderr for each, 130 interrupted. What needs torch is imported by the command
-that needs it, so that help and mistakes answer at once.
+Exit codes: 0 done, 2 bad use or bad input, with one line on stderr for each, 130 interrupted, 143 terminated. What
+needs torch is imported by the command that needs it, so that help and mistakes answer at once.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import argparse
 import json
 import math
 import secrets
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -33,6 +34,7 @@ SUFFIXES = {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".bmp", ".gif", "
 def main(arguments: list[str] | None = None) -> int:
     """Run one command, return its exit code."""
     args = _parser().parse_args(arguments)
+    signal.signal(signal.SIGTERM, _terminate)
     keep_pages()
     try:
         return args.run(args)
@@ -40,8 +42,18 @@ def main(arguments: list[str] | None = None) -> int:
         return _complain(args, str(error))
     except OSError as error:  # a full disk, a folder that may not be written
         return _complain(args, f"{error.filename}: {error.strerror}" if error.filename else str(error))
+    except Terminated:
+        return _complain(args, "terminated", 143)
     except KeyboardInterrupt:
         return _complain(args, "interrupted", 130)
+
+
+class Terminated(KeyboardInterrupt):
+    """A scheduler asked for the end: no reason to leave an export without its list."""
+
+
+def _terminate(number: int, frame: object) -> None:
+    raise Terminated
 
 
 # --- commands ----------------------------------------------------------------------------------------------------------------------
@@ -65,14 +77,19 @@ def sample(args: argparse.Namespace) -> int:
 
 
 def translate(args: argparse.Namespace) -> int:
-    """Vessel maps -> fundus images."""
+    """Vessel maps -> fundus images; in a folder, map i as image i of the run `seed`."""
     from retsynth.export import fingerprint
     from retsynth.images import read_mask
 
     jobs = _jobs(args.mask, args.out)
     pipe = _pipeline(args)
     origin = {"seed": args.seed, "style_seed": "own" if args.style_seed is None else args.style_seed, "weights": fingerprint(pipe)}
-    return _convert(args, jobs, lambda path: pipe.translate(read_mask(path), args.style_seed, args.seed), origin)
+    return _convert(
+        args,
+        jobs,
+        lambda path, index: pipe.translate(read_mask(path), args.style_seed, args.seed, index),
+        lambda index: {**origin, "index": index},
+    )
 
 
 def upscale(args: argparse.Namespace) -> int:
@@ -83,7 +100,7 @@ def upscale(args: argparse.Namespace) -> int:
     jobs = _jobs(args.image, args.out)
     pipe = _pipeline(args)
     origin = {"Comment": ENLARGED, "weights": fingerprint(pipe)}
-    return _convert(args, jobs, lambda path: pipe.upscale_array(read_image(path, max_pixels=MAX_UPSCALE)), origin)
+    return _convert(args, jobs, lambda path, index: pipe.upscale_array(read_image(path, max_pixels=MAX_UPSCALE)), lambda index: origin)
 
 
 def compare(args: argparse.Namespace) -> int:
@@ -171,22 +188,25 @@ def _jobs(source: Path, out: Path) -> list[tuple[Path, Path]]:
 
 
 def _convert(
-    args: argparse.Namespace, jobs: list[tuple[Path, Path]], convert: Callable[[Path], Tensor | np.ndarray], origin: dict[str, object]
+    args: argparse.Namespace,
+    jobs: list[tuple[Path, Path]],
+    convert: Callable[[Path, int], Tensor | np.ndarray],
+    origin: Callable[[int], dict[str, object]],
 ) -> int:
-    """Convert file after file; a bad one is named on stderr and the others are done all the same."""
+    """Convert file after file, counted from 0; a bad one is named on stderr and the others are done all the same."""
     from tqdm import tqdm
 
     from retsynth.images import write_image
 
     code = 0
-    for source, target in tqdm(jobs, unit="image", disable=None if len(jobs) > 1 else True):
+    for index, (source, target) in enumerate(tqdm(jobs, unit="image", disable=None if len(jobs) > 1 else True)):
         try:
-            image = convert(source)
+            image = convert(source, index)
         except ValueError as error:
             code = _complain(args, f"{source}: {error}")
             continue
         target.parent.mkdir(parents=True, exist_ok=True)
-        write_image(target, image, **origin)
+        write_image(target, image, **origin(index))
     return code
 
 
@@ -263,9 +283,8 @@ def _parser() -> argparse.ArgumentParser:
         added = commands.add_parser(run.__name__, help=summary.split(". ")[0].rstrip("."), description=summary)
         added.set_defaults(run=run)
         if models:
-            added.add_argument(
-                "--weights", default=WEIGHTS, help="folder or Hugging Face Hub repository of the weights (default: the project's)"
-            )
+            where = "folder of the weights, or Hugging Face Hub repository, owner/name or owner/name@revision (default: the project's)"
+            added.add_argument("--weights", default=WEIGHTS, help=where)
             added.add_argument("--device", help="cpu, cuda, … (default: cuda where there is one)")
         return added
 
@@ -281,11 +300,13 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument("--prior", choices=("flow", "gaussian"), default="flow", help="law of the trees: learned, or the paper's N(0, I)")
     one.add_argument("--temperature", type=_temperature, default=1.0, metavar="T", help="spread of the trees, 0 to 2 (default: 1)")
 
-    paint = command(translate, "Paint the fundus image of a vessel map, drawn in any colour on any plain ground, or of a folder of them.")
+    drawn = "Paint the fundus image of a vessel map, drawn in any colour on any plain ground, or of a folder of them, each another eye."
+    paint = command(translate, drawn)
     paint.add_argument("mask", type=Path, metavar="MASK", help="image file, or folder of image files")
     paint.add_argument("-o", "--out", type=Path, required=True, metavar="OUT", help="PNG file, or folder")
     paint.add_argument("--style-seed", **style)
-    paint.add_argument("--seed", type=_seed, default=0, metavar="N", help="seed of grain and choroid (default: 0)")
+    grain = "seed of grain, choroid and, without --style-seed, appearance (default: 0)"
+    paint.add_argument("--seed", type=_seed, default=0, metavar="N", help=grain)
 
     enlarge = command(upscale, "Make an image, or a folder of them, twice as wide and high.")
     enlarge.add_argument("image", type=Path, metavar="IMAGE", help="image file, or folder of image files")

@@ -28,7 +28,8 @@ class FolderLayout:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.metadata = folder / "metadata.csv"
-        if self.metadata.exists() and not self.indices():
+        self.whole: set[int] = set()  # pairs that were read once
+        if not self.indices() and self.metadata.exists():
             raise self.foreign()
         for path in self.files(0).values():
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -38,22 +39,30 @@ class FolderLayout:
         return {part: self.folder / name.format(index) for part, name in self.FILES.items()}
 
     def indices(self) -> list[int]:
-        """The pairs whose image is there, in order."""
-        folder, _, name = self.FILES["images"].rpartition("/")
-        tail = name.removeprefix("{:04d}")
-        numbers = (path.name.removesuffix(tail) for path in (self.folder / folder).glob("*" + tail))
-        return sorted(int(number) for number in numbers if number.isdecimal())
+        """The pairs of which a file is there, in order. Raises ValueError where another file lies among them."""
+        numbers = set()
+        for form in self.FILES.values():
+            folder, _, name = form.rpartition("/")
+            tail = name.partition("}")[2]
+            for path in (self.folder / folder).glob("[!.]*"):
+                number = path.name.removesuffix(tail)
+                if not number.isdecimal() or path.name != name.format(int(number)):
+                    raise self.foreign()
+                numbers.add(int(number))
+        return sorted(numbers)
 
     def holds(self, index: int, origin: dict[str, object]) -> bool:
-        """Whether pair `index` is there. Raises ValueError where another origin's is, rather than mix or overwrite."""
-        files = self.files(index)
-        if not files["images"].exists():
-            return False
-        text = read_metadata(files["images"])
+        """Whether pair `index` is there, whole. Raises ValueError where a file of it is of another origin, rather than mix or overwrite."""
+        if index in self.whole:
+            return True
+        there = [path for path in self.files(index).values() if path.exists()]
         # another version may make another pair of the same seed and weights
-        if any(text.get(key) != str(value) for key, value in {**origin, "Software": f"retsynth {__version__}"}.items()):
+        wanted = {**{key: str(value) for key, value in origin.items()}, "Software": f"retsynth {__version__}"}.items()
+        if not all(wanted <= read_metadata(path).items() for path in there):
             raise self.foreign()
-        return all(path.exists() for path in files.values())
+        if len(there) == len(self.FILES):
+            self.whole.add(index)
+        return index in self.whole
 
     def write(self, index: int, pair: dict[str, Tensor], origin: dict[str, object]) -> None:
         """Write the images (1, C, 512, 512) of pair `index`, each file whole or not at all."""
@@ -67,24 +76,26 @@ class FolderLayout:
             return
         table = io.StringIO(newline="")
         writer = csv.writer(table, lineterminator="\n")
-        writer.writerow(["index", *origin, "images", "vessels", "fov", "version", "comment"])
+        parts = ("images", "vessels", "fov")
+        # by these endings the `datasets` library of Hugging Face knows that a column names pictures, and loads the folder
+        writer.writerow(["index", *origin, *(f"{part}_file_name" for part in parts), "version", "comment"])
         for index in whole:
-            names = (self.FILES[part].format(index) for part in ("images", "vessels", "fov"))
+            names = (self.FILES[part].format(index) for part in parts)
             writer.writerow([index, *origin.values(), *names, f"retsynth {__version__}", COMMENT])
         write_bytes(self.metadata, table.getvalue().encode())
 
     def foreign(self) -> ValueError:
-        return ValueError(f"{self.folder} holds images of other options, weights or versions, or from elsewhere; export to an empty folder")
+        return ValueError(f"{self.folder} holds files of other options, weights or versions, or from elsewhere; export to an empty folder")
 
 
 class DriveLayout(FolderLayout):
-    """As DRIVE's training half lies on disk, for what reads DRIVE: FOLDER/training with images/0000_training.tif,
-    1st_manual/0000_manual1.gif and mask/0000_training_mask.gif and so on; and metadata.csv in FOLDER."""
+    """As DRIVE's training half lies on disk, for what reads DRIVE: FOLDER/training with images/00_training.tif,
+    1st_manual/00_manual1.gif and mask/00_training_mask.gif and so on; and metadata.csv in FOLDER."""
 
     FILES = {
-        "vessels": "training/1st_manual/{:04d}_manual1.gif",
-        "fov": "training/mask/{:04d}_training_mask.gif",
-        "images": "training/images/{:04d}_training.tif",
+        "vessels": "training/1st_manual/{:02d}_manual1.gif",
+        "fov": "training/mask/{:02d}_training_mask.gif",
+        "images": "training/images/{:02d}_training.tif",
     }
 
 
@@ -108,7 +119,8 @@ def export(
     each its own). Pairs that the same call and weights wrote there before are kept. An interruption leaves whole files only, and
     metadata.csv lists the pairs that are there, those of other calls with the same options too. Returns the number of pairs written now.
 
-    Raises ValueError for an unknown layout or eye, a count below 1, a first below 0, or a folder with other images in it.
+    Raises ValueError for an unknown layout or eye, a count below 1, a first below 0, numbers too large, or a folder with other files in it,
+    before anything is written.
     """
     if layout not in LAYOUTS:
         raise ValueError(f"the layout must be one of {', '.join(LAYOUTS)}, got {layout!r}")
@@ -118,6 +130,9 @@ def export(
         raise ValueError(f"first must be 0 or more, got {first}")
     if eye not in EYES:
         raise ValueError(f"eye must be one of {EYES}, got {eye!r}")
+    pipe.noise(seed, first + count - 1)  # which refuses what is out of range
+    if style_seed is not None:
+        pipe.style(style_seed)
     origin = {"seed": seed, "eye": eye, "style_seed": "own" if style_seed is None else style_seed, "weights": fingerprint(pipe)}
     target = LAYOUTS[layout](Path(folder))
     there = {index for index in target.indices() if target.holds(index, origin)}

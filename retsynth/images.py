@@ -119,14 +119,15 @@ def write_image(path: str | os.PathLike, image: Tensor | np.ndarray, **metadata:
 
 
 def read_metadata(path: str | os.PathLike) -> dict[str, str]:
-    """What `write_image` wrote beside the pixels of a PNG or TIFF; {} for a file that is no image, or has nothing of the kind."""
+    """What `write_image` wrote beside the pixels; {} for a file that is no image, or has nothing of the kind."""
     try:
         with Image.open(path, formats=FORMATS) as image:
-            if image.format != "TIFF":
+            if image.format == "PNG":
                 return dict(image.info)
-            found = json.loads(image.tag_v2.get(ExifTags.Base.ImageDescription, "{}"))
+            notes = image.info.get("comment", "{}") if image.format == "GIF" else image.getexif().get(ExifTags.Base.ImageDescription, "{}")
+            found = json.loads(notes)
             return found if isinstance(found, dict) else {}
-    except (UnidentifiedImageError, json.JSONDecodeError):
+    except (UnidentifiedImageError, UnicodeDecodeError, json.JSONDecodeError):
         return {}
 
 
@@ -141,7 +142,8 @@ def _encoded(image: Tensor | np.ndarray, suffix: str, metadata: dict[str, object
     elif suffix == ".tif":
         picture.save(file, "TIFF", compression="tiff_adobe_deflate", description=json.dumps(notes))
     elif suffix == ".gif" and picture.mode == "L":  # which has no more than 256 colours
-        picture.save(file, "GIF", comment=json.dumps(notes))
+        # not optimised: that would number the grey values anew, and who reads DRIVE's files takes the numbers for the values
+        picture.save(file, "GIF", optimize=False, comment=json.dumps(notes))
     else:
         raise ValueError(f"an image of mode {picture.mode} is not written as {suffix!r}; take .png or .tif")
     return file.getvalue()

@@ -5,6 +5,7 @@ Every image is made alone, whatever the batch it was asked for in, and all noise
 otherwise: a pixel in some ten thousand then differs by one of 255.
 """
 
+import functools
 import operator
 import os
 from collections.abc import Callable, Iterable, Iterator
@@ -47,10 +48,22 @@ class Sample:
         return len(self.fundus)
 
 
+def _stage(method: Callable) -> Callable:
+    """A stage is the same under whatever a training loop around it has set: it keeps no gradients, and computes in float32."""
+
+    @functools.wraps(method)
+    def run(self: "Pipeline", *values: object, **named: object) -> Tensor:
+        with torch.no_grad(), torch.autocast(self.device.type, enabled=False):
+            return method(self, *values, **named)
+
+    return run
+
+
 class Pipeline:
     """The stages, each a method that takes and gives (N, C, H, W) in [0, 1], and `__call__`, which chains them.
 
-    No gradient passes through them. What they give are ordinary tensors, which can be trained on.
+    No gradient passes through them. What they give are ordinary tensors, which can be trained on. They raise ValueError where what they are
+    given is no float tensor of that shape and range; a mask may be boolean as well.
     """
 
     def __init__(
@@ -66,7 +79,8 @@ class Pipeline:
 
     @classmethod
     def from_pretrained(cls, source: str | os.PathLike = "weights", device: torch.device | str | None = None) -> "Pipeline":
-        """Load the five weight files from a folder or a Hub repository ("owner/name"). `device`: CUDA where there is one, else CPU.
+        """Load the five weight files from a folder or a Hub repository ("owner/name", or "owner/name@revision" for one that is not to
+        change under you). `device`: CUDA where there is one, else CPU.
 
         Raises ValueError where a file is missing or does not fit.
         """
@@ -126,7 +140,7 @@ class Pipeline:
         side = SIZE // self.vae.downscale
         return _normal((1, self.vae.config.z_channels, side, side), seed, index, stream=0)
 
-    @torch.no_grad()
+    @_stage
     def sample_vessels(self, z: Tensor, prior: str = "flow", eye: str = "any") -> Tensor:
         """Noise (N, z, 64, 64) -> soft vessel maps (N, 1, 512, 512).
 
@@ -137,6 +151,7 @@ class Pipeline:
             raise ValueError(f"prior must be 'flow' or 'gaussian', got {prior!r}")
         if eye not in EYES:
             raise ValueError(f"eye must be one of {EYES}, got {eye!r}")
+        z = _checked(z, "noise", self.vae.config.z_channels, SIZE // self.vae.downscale, bounds=(-100, 100))
 
         def decode(z: Tensor) -> Tensor:
             side = None if eye == "any" else torch.full((1,), EYES.index(eye), device=z.device)
@@ -144,21 +159,24 @@ class Pipeline:
 
         return self._each(decode, z)
 
-    @torch.no_grad()
+    @_stage
     def denoise(self, vessels: Tensor) -> Tensor:
         """Soft maps (N, 1, 512, 512) -> clean ones."""
-        return self._each(self.denoiser.denoise, vessels)
+        return self._each(self.denoiser.denoise, _checked(vessels, "a soft map", 1))
 
+    @_stage
     def annotate(self, clean: Tensor) -> Tensor:
         """Clean maps (N, 1, 512, 512) -> the annotation: 1 where vessel, 0 elsewhere, pieces joined as `connect` says, nothing outside
         the field of view."""
-        return torch.stack([connect(single) for single in clean * self.fov]) * self.fov
+        return torch.stack([connect(single) for single in _checked(clean, "a clean map", 1) * self.fov]) * self.fov
 
+    @_stage
     def style(self, seed: int, index: int = 0) -> Tensor:
         """A style (1, style_channels + 1): a code and, last, an amount for `set_contrast`, both as the training photographs vary."""
         z = _normal((1, self.pix2pix.config.style_channels + 1), seed, index, stream=1)
         return self.pix2pix.draw_style(z.to(self.device)).cpu()
 
+    @_stage
     def adjust(self, style: Tensor, **controls: float) -> Tensor:
         """Change a style (N, style_channels + 1) by CONTROLS, in standard deviations of the training photographs."""
         unknown = set(controls) - set(CONTROLS)
@@ -167,47 +185,45 @@ class Pipeline:
         amounts = torch.tensor([float(controls.get(name, 0)) for name in CONTROLS])
         return style + amounts @ self.pix2pix.style_controls.cpu()
 
-    @torch.no_grad()
+    @_stage
     def encode_style(self, fundus: Tensor) -> Tensor:
-        """The appearance of photographs (N, 3, 512, 512), framed like DRIVE's: (N, style_channels + 1)."""
-        fov = self.fov.to(self.device)
+        """The appearance of photographs (N, 3, 512, 512), framed like DRIVE's, as `retsynth.images.read_fundus` frames them:
+        (N, style_channels + 1)."""
+        fov, fundus = self.fov.to(self.device), _checked(fundus, "a photograph", 3)
         return self._each(lambda x: F.pad(self.pix2pix.encode_style(x, fov), (0, 1)), fundus)
 
-    @torch.no_grad()
+    @_stage
     def translate(self, mask: Tensor, style: Tensor | int | None = None, seed: int = 0, index: int = 0) -> Tensor:
         """Vessel maps (N, 1, 512, 512) in [0, 1] -> fundus images (N, 3, 512, 512).
 
-        `style`: a tensor (1 or N, style_channels + 1), or the seed of one; None takes (`seed`, `index`), which also
-        draw the grain and the choroid's texture.
+        `style`: a tensor (1 or N, style_channels + 1), or the seed of one for all; None takes (`seed`, `index` + i) for map i, which also
+        draw its grain and the choroid's texture.
         """
-        if (
-            mask.ndim != 4
-            or mask.shape[1:] != (1, SIZE, SIZE)
-            or not len(mask)
-            or not (mask.is_floating_point() or mask.dtype == torch.bool)
-        ):
-            raise ValueError(f"a mask must be {_of(mask, f'(N, 1, {SIZE}, {SIZE})')}: read it with retsynth.images.read_mask")
-        if not isinstance(style, Tensor):
-            style = self.style(seed, index) if style is None else self.style(style)
+        mask = _checked(mask.float() if isinstance(mask, Tensor) and mask.dtype == torch.bool else mask, "a mask", 1)
+        if style is None:
+            style = torch.cat([self.style(seed, index + i) for i in range(len(mask))])
+        elif not isinstance(style, Tensor):
+            style = self.style(style)
         width = self.pix2pix.config.style_channels + 1
-        if style.ndim != 2 or style.shape[1] != width or len(style) not in (1, len(mask)):
-            raise ValueError(f"a style must be (1 or N, {width}), got {tuple(style.shape)}: take it from style, adjust or encode_style")
-        noise = _normal((1, 1, SIZE, SIZE), seed, index, stream=2).to(self.device)
+        if style.ndim != 2 or style.shape[1] != width or len(style) not in (1, len(mask)) or not style.isfinite().all():
+            raise ValueError(
+                f"a style must be (1 or N, {width}) of finite numbers, got {tuple(style.shape)}: take it from style, adjust or encode_style"
+            )
         fov = self.fov.to(self.device)
-        codes = style.to(self.device).expand(len(mask), -1)
+        codes = style.float().to(self.device).expand(len(mask), -1)
         painted = []
-        for single, code in zip((mask.float() * self.fov)[:, None], codes[:, None], strict=True):
+        for i, (single, code) in enumerate(zip((mask * self.fov)[:, None], codes[:, None], strict=True)):
+            noise = _normal((1, 1, SIZE, SIZE), seed, index + i, stream=2).to(self.device)
             fundus = self.pix2pix(single.to(self.device), fov, code[:, :-1], noise)
             painted.append((set_contrast(fundus, fov, code[:, -1]) if code[:, -1].any() else fundus).cpu())
         return torch.cat(painted)
 
-    @torch.no_grad()
+    @_stage
     def upscale(self, image: Tensor) -> Tensor:
         """Colour images (N, 3, H, W) -> (N, 3, 2H, 2W), in overlapping tiles where they are large: the tiles' seams do not show."""
-        if image.ndim != 4 or image.shape[1] != 3 or min(image.shape[2:]) < 4 or not len(image) or not image.is_floating_point():
-            raise ValueError(f"an image must be {_of(image, '(N, 3, H, W), 4 px or more each way')}")
+        image = _checked(image, "an image", 3, None)
         large = torch.empty(len(image), 3, 2 * image.shape[2], 2 * image.shape[3])
-        for single, whole in zip(image.float(), large, strict=True):
+        for single, whole in zip(image, large, strict=True):
             for tile, rows, columns in self._tiles(lambda y, x, single=single: single[None, :, y, x], *image.shape[2:]):
                 whole[:, rows, columns] = tile[0]
         return large
@@ -281,6 +297,20 @@ def _whole(value: object, what: str) -> int:
     return number
 
 
-def _of(tensor: Tensor, shape: str) -> str:
-    """What a tensor should be, and is."""
-    return f"floats of the shape {shape}, N 1 or more, got {tensor.dtype} {tuple(tensor.shape)}"
+def _checked(tensor: Tensor, what: str, channels: int, size: int | None = SIZE, bounds: tuple[int, int] = (0, 1)) -> Tensor:
+    """`tensor` in float32, where it is one of floats (N, channels, size, size) within `bounds`; `size` None: 4 px or more each way."""
+    shape = f"(N, {channels}, H, W), 4 px or more each way" if size is None else f"(N, {channels}, {size}, {size})"
+    wanted, cure = f"{what} must be a tensor of floats of the shape {shape}, N 1 or more", "retsynth.images reads files and arrays"
+    if not isinstance(tensor, Tensor):
+        raise ValueError(f"{wanted}, got {type(tensor).__name__}: {cure}")
+    fits = (
+        tensor.ndim == 4
+        and tensor.shape[1] == channels
+        and (min(tensor.shape[2:]) >= 4 if size is None else tensor.shape[2:] == (size, size))
+    )
+    if not (fits and len(tensor) and tensor.is_floating_point()):
+        raise ValueError(f"{wanted}, got {tensor.dtype} {tuple(tensor.shape)}: {cure}")
+    low, high = (float(end) for end in tensor.aminmax())
+    if not bounds[0] - 0.01 <= low <= high <= bounds[1] + 0.01:  # a little over, as resizing gives it, does no harm
+        raise ValueError(f"{what} must hold numbers from {bounds[0]} to {bounds[1]}, got {low:g} to {high:g}: {cure}")
+    return tensor.float()

@@ -153,16 +153,19 @@ def test_locate_in_a_folder(weights):
 
 def test_locate_on_the_hub(weights, monkeypatch):
     asked = []
-    monkeypatch.setattr(checkpoint, "hf_hub_download", lambda *question: asked.append(question) or str(weights))
-    assert checkpoint.locate("someone/retsynth", "edsr.safetensors") == weights
-    assert asked == [("someone/retsynth", "edsr.safetensors")]
+    monkeypatch.setattr(checkpoint, "hf_hub_download", lambda *question, revision: asked.append((*question, revision)) or str(weights))
+    for source in ("someone/retsynth", "someone/retsynth@v1.0", "someone/retsynth@refs/pr/1"):
+        assert checkpoint.locate(source, "edsr.safetensors") == weights
+    assert asked == [("someone/retsynth", "edsr.safetensors", revision) for revision in (None, "v1.0", "refs/pr/1")]
 
 
-@pytest.mark.parametrize("source", ["nowhere", "a/b/c", "/nowhere", "./weigths", "../weights", "~/weights", Path("nowhere"), ""])
+@pytest.mark.parametrize(
+    "source", ["nowhere", "a/b/c", "a/b@", "nowhere@main", "/nowhere", "./weigths", "../weights", "~/weights", Path("nowhere"), ""]
+)
 def test_locate_nowhere(source, monkeypatch, tmp_path):
     (tmp_path / "in").mkdir()
     monkeypatch.chdir(tmp_path / "in")
-    monkeypatch.setattr(checkpoint, "hf_hub_download", lambda *question: pytest.fail(f"asked the Hub for {question}"))
+    monkeypatch.setattr(checkpoint, "hf_hub_download", lambda *question, **named: pytest.fail(f"asked the Hub for {question}"))
     with pytest.raises(ValueError, match="^(?!.*PosixPath).* neither a folder nor a Hub repository|no edsr.safetensors in"):
         checkpoint.locate(source, "edsr.safetensors")
 

@@ -107,6 +107,19 @@ def test_translate_a_file(run, drawing, tiny_pipeline, tmp_path):
     assert np.array_equal(pixels(tmp_path / "default.png"), to_array(tiny_pipeline.translate(read_mask(drawing))))
 
 
+def test_each_map_of_a_folder_is_another_eye(run, drawing, tiny_pipeline, tmp_path):
+    maps = tmp_path / "maps"
+    maps.mkdir()
+    for name in ("a.png", "b.png"):
+        (maps / name).write_bytes(drawing.read_bytes())
+    assert run("translate", maps, "-o", tmp_path / "out", "--seed", 9)[0] == 0
+    for index, name in enumerate(("a.png", "b.png")):
+        expected = tiny_pipeline.translate(read_mask(drawing), seed=9, index=index)
+        assert np.array_equal(pixels(tmp_path / "out" / name), to_array(expected))
+        assert Image.open(tmp_path / "out" / name).text["index"] == str(index)
+    assert not np.array_equal(pixels(tmp_path / "out" / "a.png"), pixels(tmp_path / "out" / "b.png"))
+
+
 def test_upscale_a_file_into_a_folder(run, picture, tiny_pipeline, tmp_path):
     code, _, err = run("upscale", picture, "-o", tmp_path / "large")
     assert (code, err) == (0, [])
@@ -297,7 +310,8 @@ def test_module_lists_its_commands():
     assert "Not for diagnosis" in " ".join(done.stdout.split())
 
 
-def test_interrupt_ends_cleanly(tiny_weights, tmp_path):
+@pytest.mark.parametrize(("sign", "code", "says"), [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated")])
+def test_interrupt_ends_cleanly(tiny_weights, tmp_path, sign, code, says):
     command = [sys.executable, "-m", "retsynth", "export", "--count", "10000", "--seed", "1", "--out", tmp_path, "--weights", tiny_weights]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     heard = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # what a shell starts in the background does not hear it
@@ -307,9 +321,9 @@ def test_interrupt_ends_cleanly(tiny_weights, tmp_path):
         assert process.poll() is None, process.stderr.read()
         assert time.monotonic() < deadline
         time.sleep(0.01)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(sign)
     _, err = process.communicate(timeout=120)
-    assert process.returncode == 130
-    assert err.strip() == "retsynth export: interrupted"
+    assert process.returncode == code
+    assert err.strip() == f"retsynth export: {says}"
     assert not list(tmp_path.rglob("*.partial"))
     assert (tmp_path / "metadata.csv").exists()

@@ -47,7 +47,7 @@ def test_folder_layout(exported, tiny_pipeline):
         assert row["weights"] == fingerprint(tiny_pipeline)
         assert row["version"].startswith("retsynth ")
         assert row["comment"] == COMMENT
-        assert {row["images"], row["vessels"], row["fov"]} <= names
+        assert {row["images_file_name"], row["vessels_file_name"], row["fov_file_name"]} <= names
 
 
 def test_pair_is_what_the_pipeline_makes(exported, tiny_pipeline):
@@ -109,13 +109,14 @@ def test_the_layout_of_drive_is_read_as_drive_and_holds_the_same_pairs(exported,
     assert export(tiny_pipeline, tmp_path, count=3, seed=5, layout="drive") == 3
     assert export(tiny_pipeline, tmp_path, count=3, seed=5, layout="drive") == 0, "TIFF files know where they come from as well"
     drive = read_drive(tmp_path, "training")
-    assert drive.names == ["0000", "0001", "0002"]
+    assert drive.names == ["00", "01", "02"]
     for index, pair in enumerate(zip(drive.fundus, drive.vessels, drive.fov, strict=True)):
         for part, read in zip(("images", "vessels", "fov"), pair, strict=True):
             with Image.open(exported / part / f"{index:04d}.png") as expected:
                 assert np.array_equal(np.asarray(expected), to_array(read)), part
     row = rows(tmp_path)[2]
-    with Image.open(tmp_path / row["images"]) as image, Image.open(tmp_path / row["vessels"]) as vessels:
+    with Image.open(tmp_path / row["images_file_name"]) as image, Image.open(tmp_path / row["vessels_file_name"]) as vessels:
+        assert set(np.unique(np.asarray(vessels))) == {0, 255}, "as in DRIVE's own files, to who reads them without a palette too"
         for text in (image.tag_v2[270], vessels.info["comment"]):
             assert json.loads(text)["Comment"] == COMMENT and json.loads(text)["index"] == "2"
     with pytest.raises(ValueError, match="empty folder"):
@@ -217,6 +218,30 @@ def test_another_seed_style_or_version_or_other_weights_do_not_mix(exported, tin
     assert contents(tmp_path) == {"images/0000.png": b"my own image"}
 
 
+@pytest.mark.parametrize("name", ["vessels/0001.png", "fov/0000.png", "images/cat.jpg", "images/1.png", "images/0000.tif"])
+@pytest.mark.parametrize("layout", ["folder", "drive"])
+def test_what_lies_in_the_folders_already_is_neither_overwritten_nor_mixed_with(tiny_pipeline, tmp_path, name, layout):
+    if layout == "drive":
+        name = {"vessels/0001.png": "training/1st_manual/01_manual1.gif", "fov/0000.png": "training/mask/00_training_mask.gif"}.get(
+            name, f"training/{name}"
+        )
+    path = tmp_path / name
+    path.parent.mkdir(parents=True)
+    Image.new("L", (512, 512)).save(path)
+    before = contents(tmp_path)
+    with pytest.raises(ValueError, match="empty folder"):
+        export(tiny_pipeline, tmp_path, count=2, seed=5, layout=layout)
+    assert contents(tmp_path) == before
+
+
+def test_hidden_files_do_no_harm(exported, tiny_pipeline, tmp_path):
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images" / ".DS_Store").write_bytes(b"x")
+    assert export(tiny_pipeline, tmp_path, count=3, seed=5) == 3
+    (tmp_path / "images" / ".DS_Store").unlink()
+    assert contents(tmp_path) == contents(exported)
+
+
 def test_one_style_for_all(tiny_pipeline, tmp_path):
     export(tiny_pipeline, tmp_path, count=2, seed=5, eye="left", style_seed=3)
     assert [row["eye"] for row in rows(tmp_path)] == ["left", "left"]
@@ -232,6 +257,9 @@ def test_one_style_for_all(tiny_pipeline, tmp_path):
         ({"eye": "third"}, "eye must be one of"),
         ({"count": 0}, "1 or more"),
         ({"first": -1}, "0 or more"),
+        ({"first": 2**32 - 1, "count": 2}, "an index is a whole number from 0 to 4294967295"),
+        ({"seed": -1}, "a seed is a whole number"),
+        ({"style_seed": 2**32}, "a seed is a whole number"),
     ],
 )
 def test_bad_options(tiny_pipeline, tmp_path, options, sentence):

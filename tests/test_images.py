@@ -436,8 +436,9 @@ def test_written_png_says_what_it_is(colours, tmp_path):
     assert (tmp_path / "a.png").read_bytes() == png_bytes(colours, seed=7, place="Zürich, 網膜")
 
 
-@pytest.mark.parametrize("suffix", [".png", ".tif"])
+@pytest.mark.parametrize("suffix", [".png", ".tif", ".gif"])
 def test_metadata_is_read_back_and_the_pixels_are_the_same(colours, tmp_path, suffix):
+    colours = colours[..., 0] if suffix == ".gif" else colours
     write_image(tmp_path / f"a{suffix}", colours, seed=7, place="Zürich, 網膜")
     expected = {"Comment": COMMENT, "Software": f"retsynth {__version__}", "seed": "7", "place": "Zürich, 網膜"}
     assert expected.items() <= read_metadata(tmp_path / f"a{suffix}").items()

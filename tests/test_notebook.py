@@ -28,11 +28,11 @@ import torch
 from gradio.components.gallery import GalleryData, GalleryImage
 from gradio.data_classes import ImageData
 from gradio.utils import get_function_description, get_upload_folder
-from PIL import Image
+from PIL import Image, ImageOps
 
 from retsynth import __version__, notebook
 from retsynth.export import fingerprint
-from retsynth.images import write_image
+from retsynth.images import to_array, write_image
 from retsynth.notebook import about, compare, generate, ipynb, pipe, translate
 from retsynth.notebook import cell as cells
 from retsynth.pipeline import CONTROLS, Pipeline
@@ -297,7 +297,7 @@ def test_pictures_say_what_they_are_and_how_they_came_about(page, pictures, name
 def test_endpoints_give_files_that_say_what_they_are(page, pictures, tmp_path):
     calls = {block.api_name: block for block in page.demo.fns.values() if block.api_visibility == "public"}
     expected = {
-        "generate": ((7, "flow", 3), {"seed": "7", "prior": "flow", "style_seed": "3"}),
+        "generate": ((7, "flow", 3, "left", False), {"seed": "7", "prior": "flow", "style_seed": "3", "eye": "left"}),
         "vary": ((7, 0.5, 2), {"seed": "7", "strength": "0.5", "variation": "2"}),
         "translate": ((pictures["map.png"], 3, 9), {"seed": "9", "style_seed": "3"}),
         "upscale": ((pictures["photo.png"],), {"method": "EDSR"}),
@@ -316,7 +316,7 @@ def test_endpoints_give_files_that_say_what_they_are(page, pictures, tmp_path):
 def test_endpoints_answer_what_they_cannot_do_with_one_sentence(page, pictures):
     calls = {block.api_name: block.fn for block in page.demo.fns.values() if block.api_visibility == "public"}
     refused = {
-        "generate": ((None, "flow", -1), "a seed is a whole number"),
+        "generate": ((None, "flow", -1, "any", True), "a seed is a whole number"),
         "vary": ((7, None, 1), "strength"),
         "translate": ((None, 0, 0), "there is no image"),
         "upscale": ((None,), "there is no image"),
@@ -548,7 +548,33 @@ def test_only_the_public_actions_are_offered_to_programs(page):
     named = page.demo.get_api_info()["named_endpoints"]
     assert set(named) == {"/generate", "/vary", "/translate", "/upscale", "/compare"}
     assert all(endpoint["description"] for endpoint in named.values())
-    assert [p["parameter_name"] for p in named["/generate"]["parameters"]] == ["seed", "prior", "style_seed"]
+    assert [p["parameter_name"] for p in named["/generate"]["parameters"]] == ["seed", "prior", "style_seed", "eye", "large"]
+
+
+def test_programs_get_pairs_of_one_size_where_they_ask_for_them(page):
+    generate = next(block.fn for block in page.demo.fns.values() if block.api_name == "generate")
+    for large, side in ((True, 1024), (False, 512)):
+        vessels, fundus = (Image.open(file) for file in generate(7, "flow", -1, "right", large))
+        sample = pipe()(7, eye="right")
+        assert np.array_equal(np.asarray(vessels), to_array(sample.annotation))
+        assert fundus.size == (side, side)
+        assert np.array_equal(np.asarray(fundus), to_array(sample.large if large else sample.fundus))
+
+
+def test_programs_compare_vessel_maps_as_vessel_maps(page, pictures, tmp_path):
+    compare = next(block.fn for block in page.demo.fns.values() if block.api_name == "compare")
+    inverse = tmp_path / "inverse.png"
+    ImageOps.invert(Image.open(pictures["map.png"]).convert("L")).save(inverse)
+    assert compare(pictures["map.png"], str(inverse))[:2] == [1, None]
+    with pytest.raises(gr.Error, match="photograph"):
+        compare(pictures["map.png"], pictures["photo.png"])
+
+
+def test_the_pen_waits_for_no_generation(page):
+    lines = {block.api_name: block.concurrency_id for block in page.demo.fns.values() if block.api_visibility == "public"}
+    assert lines == {"generate": "model", "vary": "model", "upscale": "model", "translate": "pen", "compare": "pen"}
+    draw, generate = (next(cell for cell in page.demo.cells if cell.name == name) for name in ("draw", "generate"))
+    assert (draw.line["concurrency_id"], generate.line["concurrency_id"]) == ("pen", "model")
 
 
 def test_agents_read_what_each_action_does(page):

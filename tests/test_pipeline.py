@@ -178,7 +178,7 @@ def test_translate_pairs_masks_with_styles(tiny_pipeline, sample):
     styles = torch.cat([tiny_pipeline.style(i) for i in range(3)])
     together = tiny_pipeline.translate(sample.annotation, styles)
     for i in range(3):
-        assert torch.equal(together[i : i + 1], tiny_pipeline.translate(sample.annotation[i : i + 1], styles[i : i + 1]))
+        assert torch.equal(together[i : i + 1], tiny_pipeline.translate(sample.annotation[i : i + 1], styles[i : i + 1], index=i))
 
 
 def test_translate_ignores_what_is_drawn_outside_the_field_of_view(tiny_pipeline, sample):
@@ -188,7 +188,7 @@ def test_translate_ignores_what_is_drawn_outside_the_field_of_view(tiny_pipeline
 
 @pytest.mark.parametrize("shape", [(512, 512), (1, 512, 512), (1, 3, 512, 512), (1, 1, 256, 256)])
 def test_translate_names_a_wrong_shape(tiny_pipeline, shape):
-    with pytest.raises(ValueError, match=r"a mask must be floats of the shape \(N, 1, 512, 512\), .*got .*read_mask"):
+    with pytest.raises(ValueError, match=r"a mask must be a tensor of floats of the shape \(N, 1, 512, 512\), .*got .*retsynth.images"):
         tiny_pipeline.translate(torch.zeros(shape))
 
 
@@ -209,9 +209,17 @@ def test_controls_move_a_style_along_their_directions(tiny_pipeline):
         tiny_pipeline.adjust(style, hue=1)
 
 
+def test_each_map_of_a_batch_is_an_eye_of_its_own(tiny_pipeline):
+    sample = tiny_pipeline(4, count=2, upscale=False)
+    assert torch.equal(tiny_pipeline.translate(sample.annotation, sample.style, seed=4), sample.fundus)
+    assert torch.equal(tiny_pipeline.translate(sample.annotation, seed=4), sample.fundus), "without a style each takes its own"
+    one, other = tiny_pipeline.translate(sample.annotation[:1].expand(2, -1, -1, -1), 3)
+    assert not torch.equal(one, other), "the grain differs where map and style are the same"
+
+
 @pytest.mark.parametrize("shape", [(1, 4), (2, 5), (5,)])
 def test_translate_names_a_wrong_style(tiny_pipeline, shape):
-    with pytest.raises(ValueError, match=r"a style must be \(1 or N, 5\), got"):
+    with pytest.raises(ValueError, match=r"a style must be \(1 or N, 5\) of finite numbers, got"):
         tiny_pipeline.translate(torch.zeros(1, 1, 512, 512), torch.zeros(shape))
 
 
@@ -273,7 +281,7 @@ def test_upscale_array_names_a_wrong_array(tiny_pipeline, image):
 
 @pytest.mark.parametrize("shape", [(3, 64, 64), (1, 1, 64, 64), (1, 3, 3, 64)])
 def test_upscale_names_a_wrong_shape(tiny_pipeline, shape):
-    with pytest.raises(ValueError, match=r"an image must be floats of the shape \(N, 3, H, W\)"):
+    with pytest.raises(ValueError, match=r"an image must be a tensor of floats of the shape \(N, 3, H, W\)"):
         tiny_pipeline.upscale(torch.zeros(shape))
 
 
@@ -355,6 +363,18 @@ def test_numpy_integers_are_seeds(tiny_pipeline):
     [
         (lambda pipe: pipe.translate(torch.zeros(0, 1, 512, 512)), "N 1 or more"),
         (lambda pipe: pipe.translate(torch.zeros(1, 1, 512, 512, dtype=torch.uint8)), "torch.uint8"),
+        (lambda pipe: pipe.translate(np.zeros((1, 1, 512, 512), np.float32)), "a tensor of floats .* got ndarray"),
+        (lambda pipe: pipe.translate(torch.full((1, 1, 512, 512), 255.0)), "numbers from 0 to 1, got 255 to 255"),
+        (lambda pipe: pipe.translate(torch.full((1, 1, 512, 512), float("nan"))), "numbers from 0 to 1, got nan"),
+        (lambda pipe: pipe.translate(torch.zeros(1, 1, 512, 512), torch.full((1, 5), float("nan"))), "finite numbers"),
+        (lambda pipe: pipe.encode_style(torch.zeros(1, 3, 512, 512, dtype=torch.uint8)), "torch.uint8"),
+        (lambda pipe: pipe.encode_style(torch.zeros(1, 3, 500, 500)), r"\(N, 3, 512, 512\)"),
+        (lambda pipe: pipe.encode_style(torch.full((1, 3, 512, 512), 255.0)), "numbers from 0 to 1"),
+        (lambda pipe: pipe.denoise(torch.zeros(1, 1, 256, 256)), r"\(N, 1, 512, 512\)"),
+        (lambda pipe: pipe.annotate(torch.full((1, 1, 512, 512), -1.0)), "numbers from 0 to 1"),
+        (lambda pipe: pipe.sample_vessels(torch.zeros(1, 4, 32, 32)), r"noise must be .*\(N, 2, 64, 64\)"),
+        (lambda pipe: pipe.sample_vessels(pipe.noise(0) / 0), "noise must hold numbers from -100 to 100"),
+        (lambda pipe: pipe.upscale(torch.full((1, 3, 8, 8), 255.0)), "numbers from 0 to 1"),
         (lambda pipe: pipe.upscale(torch.zeros(0, 3, 8, 8)), "N 1 or more"),
         (lambda pipe: pipe.upscale(torch.zeros(1, 3, 8, 8, dtype=torch.uint8)), "torch.uint8"),
         (lambda pipe: pipe(1, temperature=float("nan")), "between 0 and 2, got nan"),
@@ -369,5 +389,16 @@ def test_what_no_stage_takes_is_refused_in_a_sentence(tiny_pipeline, call, says)
 def test_other_floats_are_as_good(tiny_pipeline):
     sample = tiny_pipeline(1, upscale=False)
     assert torch.equal(tiny_pipeline.translate(sample.annotation.double(), 3), tiny_pipeline.translate(sample.annotation.bool(), 3))
+    assert torch.equal(tiny_pipeline.encode_style(sample.fundus.double()), tiny_pipeline.encode_style(sample.fundus))
     small = sample.fundus[..., :8, :8]
     assert torch.equal(tiny_pipeline.upscale(small.double()), tiny_pipeline.upscale(small))
+
+
+def test_an_autocast_around_it_changes_nothing(tiny_pipeline):
+    expected = tiny_pipeline(3)
+    with torch.autocast("cpu", torch.bfloat16):
+        made = tiny_pipeline(3)
+        style = tiny_pipeline.encode_style(expected.fundus)
+    for part in ("style", "vessels", "clean", "annotation", "fundus", "large"):
+        assert torch.equal(getattr(made, part), getattr(expected, part)), part
+    assert torch.equal(style, tiny_pipeline.encode_style(expected.fundus))

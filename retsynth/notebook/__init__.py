@@ -104,8 +104,11 @@ def _fingerprint(pipeline) -> str:
 
 
 def gpu(function: Callable, on_gpu: bool = True) -> Callable:
-    """Ask ZeroGPU for a GPU while `function` runs, unless it is not to be `on_gpu`; elsewhere the identity."""
-    return spaces.GPU(duration=60)(function) if ZERO_GPU and on_gpu else function
+    """Ask ZeroGPU for a GPU while `function` runs, unless it is not to be `on_gpu`; elsewhere the identity.
+
+    A visitor who has fewer seconds left than are asked for is refused, so no more than the longest run needs, eight pairs with their files.
+    """
+    return spaces.GPU(duration=20)(function) if ZERO_GPU and on_gpu else function
 
 
 @contextmanager

@@ -18,8 +18,9 @@ ADDRESS = os.environ.get("SPACE_ID", "http://127.0.0.1:7860")  # Spaces set it, 
 
 TEXT = f"""## What this is
 retsynth {__version__} makes fundus images of eyes that do not exist, each with the vessel map it was painted from, so that segmentation
-networks can be trained where annotated photographs are scarce. It follows Sengupta, Zelek and Lakshminarayanan,
-*Generative Modeling for Retinal Fundus Image Synthesis* (2019): residual variational autoencoder, deconvolution denoiser, pix2pix, EDSR.
+networks can be trained where patients' photographs may not be had. Beside real pairs ours have added little so far; the scores below
+say how much. It follows Sengupta, Zelek and Lakshminarayanan, *Generative Modeling for Retinal Fundus Image Synthesis* (2019): residual
+variational autoencoder, deconvolution denoiser, pix2pix, EDSR.
 
 ## Limits
 * **Not for diagnosis.** No image here shows a patient, and none may be used to judge one.
@@ -32,7 +33,8 @@ Uploads and drawings are used for your own request, shown to nobody else, and de
 until its tab is closed. There is no tracking, and no image is kept.
 
 ## For programs
-Each action has a stable name; [the API page](?view=api) lists them with their parameters.
+What the tabs are for has stable names; [the API page](?view=api) lists them with their parameters. The Python package does
+all that the page does.
 
 ```python
 from gradio_client import Client, handle_file

@@ -164,7 +164,7 @@ class Cell:
         """Run calls `handler(run, **inputs)` and puts what it returns, or yields as it goes, into `outputs`. `on_gpu`: worth
         asking for one, where that is to be asked for."""
         self.handler, self.inputs, self.outputs = gpu(stoppable(handler), on_gpu), inputs, outputs
-        self.pipe = pipe if on_gpu else pen
+        self.pipe, self.line = (pipe if on_gpu else pen), _line(on_gpu)
         controls = list(inputs.values())
         whole = [int(getattr(control, "precision", None) == 0) for control in controls]
         self.source.value = fill(self.code, {name: control.value for name, control in inputs.items()})
@@ -188,8 +188,7 @@ class Cell:
             [self.page.history, *self.inputs.values()],
             [self.state, self.note, self.page.history, self.page.notebook, *self.outputs, self.folder],
             show_progress_on=self.note,
-            concurrency_id="model",
-            concurrency_limit=1,
+            **self.line,
             **PRIVATE,
             **options,
         )
@@ -230,8 +229,8 @@ class Cell:
                 except gr.Error as error:
                     yield ["error", _refusal(error), gr.skip(), gr.skip()]
 
-        options = {"concurrency_id": "model", "concurrency_limit": 1, "show_progress_on": self.note}
-        self.events.append(trigger(act, inputs, [self.state, self.note, output, self.folder], **options, **PRIVATE))
+        seen = [self.state, self.note, output, self.folder]
+        self.events.append(trigger(act, inputs, seen, show_progress_on=self.note, **_line(on_gpu), **PRIVATE))
 
     def _run(self, history: list, *values: object, progress=gr.Progress()) -> Iterator[list]:  # gradio finds it by its default
         number, began = (history[-1].number + 1 if history else 1), time.perf_counter()
@@ -261,6 +260,11 @@ class Cell:
         history = [*(past for past in history if past.name != self.name), executed]
         path = ipynb.write(run.folder / "retsynth.ipynb", history)
         return {"number": number, "text": " · ".join(facts)}, history, str(path)
+
+
+def _line(on_gpu: bool) -> dict[str, object]:
+    """Where a run waits for its turn, one after another: what a CPU does in an instant, a pen's stroke above all, not behind the rest."""
+    return {"concurrency_id": "model" if on_gpu else "pen", "concurrency_limit": 1}
 
 
 def _refusal(error: gr.Error) -> dict:
@@ -322,4 +326,4 @@ def endpoint(function: Callable, inputs: list, outputs: list, on_gpu: bool = Tru
         ]
         return given if len(given) > 1 else given[0]
 
-    gr.Button(visible=False).click(call, inputs, outputs, api_name=function.__name__, concurrency_id="model", concurrency_limit=1)
+    gr.Button(visible=False).click(call, inputs, outputs, api_name=function.__name__, **_line(on_gpu))

@@ -96,18 +96,22 @@ def named(files: list[str]) -> list[tuple[str, str]]:
 
 
 def compare(reference: str, image: str) -> tuple[float, float | None, bytes]:
-    """Measure how alike two retinal fundus images are: SSIM, PSNR, and a map of where SSIM is low.
+    """Measure how alike two retinal fundus images, or two vessel maps, are: SSIM, PSNR, and a map of where SSIM is low.
 
     Args:
-        reference: the fundus image to compare with, any size.
-        image: the fundus image to judge, any size.
+        reference: the fundus image, or the vessel map, to compare with, any size.
+        image: what is to be judged, of the same kind, any size.
 
     Returns:
         SSIM, up to 1, which means equal
         PSNR in dB, null where the images are equal
         the map of SSIM, 512 x 512 px, dark where the images differ
     """
-    a, b = read_fundus(image), read_fundus(reference)
+    try:
+        read, b = read_mask, read_mask(reference)
+    except ValueError:
+        read, b = read_fundus, read_fundus(reference)
+    a = read(image)
     (value, where), decibels = ssim_map(a, b), psnr(a, b)
     return value, decibels if math.isfinite(decibels) else None, png(heat(where), **_notes(value))
 

@@ -125,21 +125,24 @@ def vary(seed: int, strength: float, variation: int) -> tuple[bytes, bytes]:
     return png(vessels, **notes), png(fundus, **notes)
 
 
-def generate(seed: int, prior: str, style_seed: int | None) -> tuple[bytes, bytes]:
+def generate(seed: int, prior: str, style_seed: int | None, eye: str, large: bool) -> tuple[bytes, bytes]:
     """Make a synthetic eye from a seed: a vessel map and the retinal fundus image painted from it. Not for diagnosis.
 
     Args:
         seed: a whole number from 0 to 4294967295; the same seed gives the same eye.
         prior: "flow" for connected trees, "gaussian" for the baseline of the paper.
         style_seed: the seed of the appearance; below 0, or null, the appearance is the seed's own.
+        eye: "left" or "right" for the side of the optic disc in the image, "any" for the seed's own.
+        large: true for the super-resolved image, false for the one that fits the vessel map pixel by pixel.
 
     Returns:
         the vessel map, 512 x 512 px, white vessels on black
-        the fundus image, 1024 x 1024 px
+        the fundus image, 1024 x 1024 px, or 512 x 512 px
     """
     look = None if style_seed is None or style_seed < 0 else style_seed
-    sample, notes = pipe()(seed, prior=prior, style_seed=look), _notes(seed=seed, prior=prior, style_seed=look)
-    return png(sample.annotation, **notes), png(sample.large, **notes)
+    sample = pipe()(seed, prior=prior, style_seed=look, eye=eye, upscale=large)
+    notes = _notes(seed=seed, prior=prior, style_seed=look, eye=eye)
+    return png(sample.annotation, **notes), png(sample.large if large else sample.fundus, **notes)
 
 
 def _notes(style_seed: int | None, **options: object) -> dict[str, object]:
@@ -242,7 +245,13 @@ def tab(page: Page) -> SimpleNamespace:
         style = gr.Number(-1, label="style_seed", precision=0)
         endpoint(
             generate,
-            [gr.Number(7, label="seed", precision=0), gr.Radio(["flow", "gaussian"], value="flow", label="prior"), style],
+            [
+                gr.Number(7, label="seed", precision=0),
+                gr.Radio(["flow", "gaussian"], value="flow", label="prior"),
+                style,
+                gr.Radio(["any", "left", "right"], value="any", label="eye"),
+                gr.Checkbox(True, label="large"),
+            ],
             [gr.Image(format="png", label="vessels"), gr.Image(format="png", label="fundus")],
         )
         endpoint(
