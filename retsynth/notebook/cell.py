@@ -4,7 +4,7 @@ import functools
 import html
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,9 +27,10 @@ LISTING = """<button type="button" class="copy" aria-label="Copy the code">Copy<
 COPY = """element.addEventListener("click", (event) => {
   if (event.target.closest(".copy")) retsynth.copy(element, props.value);
 });"""
+# Once a run is over: was it stopped, or are its results of other values than the controls have by now?
+SETTLED = "(state, note, ...values) => retsynth.settled({code!r}, {names}, {kinds}, state, note, values)"
 RUNNING = "state => state.replace(/^(?!stopping)\\w+/, 'running')"
 STOPPING = "state => state.replace(/^running/, 'stopping')"
-STOPPED = "(state, note) => /^stopping/.test(state) ? [state.replace(/^stopping/, 'stopped'), {text: 'Stopped'}] : [state, note]"
 FAILED = "state => state.replace(/^running/, 'error')"
 STALE = "state => state.replace(/^done/, 'stale')"
 PRIVATE = {"api_visibility": "private"}
@@ -165,15 +166,15 @@ class Cell:
         asking for one, where that is to be asked for."""
         self.handler, self.inputs, self.outputs = gpu(stoppable(handler), on_gpu), inputs, outputs
         self.pipe, self.line = (pipe if on_gpu else pen), _line(on_gpu)
-        controls = list(inputs.values())
-        whole = [int(getattr(control, "precision", None) == 0) for control in controls]
-        self.source.value = fill(self.code, {name: control.value for name, control in inputs.items()})
+        controls, names, kinds = list(inputs.values()), list(inputs), [_kind(control) for control in inputs.values()]
+        self.settled = SETTLED.format(code=self.code, names=names, kinds=kinds)
+        self.source.value = fill(self.code, self._given(control.value for control in controls))
         gr.on(
             [control.change for control in controls],
             None,
             controls,
             self.source,
-            js=f"(...values) => retsynth.fill({self.code!r}, {list(inputs)}, values, {whole})",
+            js=f"(...values) => retsynth.fill({self.code!r}, {names}, values, {kinds})",
             show_progress="hidden",
             **PRIVATE,
         )
@@ -194,7 +195,7 @@ class Cell:
         )
         event.failure(None, self.state, self.state, js=FAILED, show_progress="hidden", **PRIVATE)
         seen = [self.state, self.note]
-        event.then(None, seen, seen, js=STOPPED, show_progress="hidden", **PRIVATE)
+        event.then(None, [*seen, *self.inputs.values()], seen, js=self.settled, show_progress="hidden", **PRIVATE)
         self.events.append(event)
 
     def stale(self, trigger: Callable) -> None:
@@ -234,7 +235,7 @@ class Cell:
 
     def _run(self, history: list, *values: object, progress=gr.Progress()) -> Iterator[list]:  # gradio finds it by its default
         number, began = (history[-1].number + 1 if history else 1), time.perf_counter()
-        inputs, skip = dict(zip(self.inputs, values, strict=True)), [gr.skip()] * len(self.outputs)
+        inputs, skip = self._given(values), [gr.skip()] * len(self.outputs)
         with _folder() as folder:
             yield [gr.skip()] * 4 + skip + [folder]
             skip.append(gr.skip())
@@ -251,6 +252,11 @@ class Cell:
             except gr.Error as error:
                 yield ["error", _refusal(error), gr.skip(), gr.skip(), *skip]
 
+    def _given(self, values: Iterable) -> dict:
+        """The controls' values by name; None for a number below 0 where that stands for it, since a browser shows an empty box as 0."""
+        given = dict(zip(self.inputs, values, strict=True))
+        return {name: None if _kind(self.inputs[name]) == 2 and (value or 0) < 0 else value for name, value in given.items()}
+
     def _record(self, run: Run, history: list, number: int, began: float, inputs: dict) -> tuple[dict, list, str]:
         """What stands under the cell after a run, the history with the run in it, and the notebook file of that."""
         seed = [f"seed {inputs['seed']}"] if "seed" in inputs else []
@@ -259,7 +265,14 @@ class Cell:
         executed = ipynb.Executed(number, self.name, self.prose, fill(self.code, inputs), shown, run.files("reads"))
         history = [*(past for past in history if past.name != self.name), executed]
         path = ipynb.write(run.folder / "retsynth.ipynb", history)
-        return {"number": number, "text": " · ".join(facts)}, history, str(path)
+        # what the code has of them: a drawing is not sent back
+        values = [value if f"{{{name}}}" in self.code else bool(value) for name, value in inputs.items()]
+        return {"number": number, "text": " · ".join(facts), "values": values}, history, str(path)
+
+
+def _kind(control: gr.components.Component) -> int:
+    """How page.js writes a control's value: 0 as it is, 1 as a whole number, 2 as one that below 0 stands for None."""
+    return 1 + (control.minimum == -1) if getattr(control, "precision", None) == 0 else 0
 
 
 def _line(on_gpu: bool) -> dict[str, object]:
@@ -306,7 +319,7 @@ class Page:
             cell.end(cell.stop)
             emptied = [cell.state, cell.note, *cell.outputs]
             cell.end(cell.clear).then(cell.empty, None, emptied, queue=False, show_progress="hidden", **PRIVATE)
-        self.theme.click(None, js="() => document.body.classList.toggle('dark')", show_progress="hidden", **PRIVATE)
+        self.theme.click(None, js="() => retsynth.theme()", show_progress="hidden", **PRIVATE)
         for button, name in ((self.run_all, "run"), (self.stop_all, "stop"), (self.clear_all, "clear")):
             button.click(None, js=f"() => retsynth.press('{name}')", show_progress="hidden", **PRIVATE)
 

@@ -63,9 +63,9 @@ for noise in [z] + [pipe.vary(z, {strength}, seed={first} + i) for i in range({c
     frames.append(pipe.translate(vessels, style=pipe.style({seed}), seed={seed}))
 Image.fromarray(np.hstack([to_array(frame) for frame in frames]))"""
 
-RANDOM_SEED = "() => Math.floor(Math.random() * 2 ** 32)"
+RANDOM_SEED = "() => Math.floor(Math.random() * 1e6)"  # short enough to be read to somebody
 CAPTIONS = {"vessels": "vessel map", "fundus": "fundus", "overlay": "both", "large": "fundus, 1024 px"}
-CHOOSE = "The buttons take the eye you clicked last, else the first."
+CHOOSE = "The buttons take the eye you clicked last, else the first. The address of this page leads back to the first."
 SYNTHETIC = "Synthetic images, not for diagnosis. Each downloaded PNG says so in its metadata, with the seed."
 
 
@@ -77,7 +77,7 @@ def pairs(run: Run, seed: int, count: int, prior: str, temperature: float, eye: 
         done = _share(run, i, count)
         gallery += _eye(run, pipe()(seed, first=i, progress=done, upscale=upscale, **options), count, options)
         yield gr.update(value=gallery, columns=4 if upscale else 3), gr.skip()
-    yield gr.skip(), gr.update(value=_archive(run), interactive=True)
+    yield gr.skip(), gr.update(value=_archive(run, seed), interactive=True)
 
 
 def way(run: Run, seed: int, other: int, steps: int):
@@ -125,7 +125,7 @@ def vary(seed: int, strength: float, variation: int) -> tuple[bytes, bytes]:
     return png(vessels, **notes), png(fundus, **notes)
 
 
-def generate(seed: int, prior: str, style_seed: int | None, eye: str, large: bool) -> tuple[bytes, bytes]:
+def generate(seed: int, prior: str, style_seed: int | None, eye: str = "any", large: bool = True) -> tuple[bytes, bytes]:
     """Make a synthetic eye from a seed: a vessel map and the retinal fundus image painted from it. Not for diagnosis.
 
     Args:
@@ -168,7 +168,11 @@ def _eye(run: Run, sample, count: int, options: dict) -> list[tuple[str, str]]:
     if sample.first == 0:
         run.show(blend, **notes)
     number = f" {sample.first}" if count > 1 else ""
-    written = {kind: run.png(f"{sample.first:04d}_{kind}", image, **notes) for kind, image in pictures.items() if image is not None}
+    written = {
+        kind: run.png(f"seed{sample.seed}_{sample.first:04d}_{kind}", image, **notes)
+        for kind, image in pictures.items()
+        if image is not None
+    }
     return [(path, CAPTIONS[kind] + number) for kind, path in written.items()]
 
 
@@ -183,8 +187,8 @@ def _shipped() -> list[tuple[str, str]]:
     return [(str(vessels), CAPTIONS["vessels"]), (str(fundus), CAPTIONS["fundus"]), (str(both), CAPTIONS["overlay"])]
 
 
-def _archive(run: Run) -> str:
-    path = run.folder / "retsynth.zip"
+def _archive(run: Run, seed: int) -> str:
+    path = run.folder / f"retsynth_seed{seed}.zip"
     with zipfile.ZipFile(path, "w") as archive:
         for picture in sorted((run.folder / "png").glob("*")):
             archive.write(picture, picture.name)
@@ -212,14 +216,14 @@ def tab(page: Page) -> SimpleNamespace:
     """Lay the tab out; returns what others need of it."""
     with Cell(page, "generate", PAIRS, PAIRS_CODE) as cell:
         with gr.Row(elem_classes="controls"):
-            seed = gr.Number(0, label="Seed", precision=0, min_width=120)
-            dice = gr.Button("⚄ New eye", elem_classes="dice", **SMALL)
+            seed = gr.Number(0, label="Seed", precision=0, min_width=150)
+            dice = gr.Button("⚄ New eye", elem_classes="dice new", **SMALL)
             count = gr.Slider(1, 8, 1, step=1, label="Pairs", min_width=160)
             with gr.Accordion("Prior, appearance, size", open=False, elem_classes="more"):
                 prior = gr.Radio(["flow", "gaussian"], value="flow", label="Prior", info="gaussian is the paper's: N(0, I)")
                 temperature = gr.Slider(0.5, 1.2, 1.0, step=0.05, label="Temperature", info="lower is more usual")
                 eye = gr.Radio(["any", "left", "right"], value="any", label="Eye", info="the side of the optic disc")
-                style_seed = gr.Number(None, label="Appearance seed", precision=0, info="empty: each its own")
+                style_seed = gr.Number(-1, label="Appearance seed", precision=0, minimum=-1, info="-1: each its own")
                 upscale = gr.Checkbox(False, label="1024 px as well (EDSR)")
         with cell.output():
             gallery = gr.Gallery(
@@ -239,6 +243,8 @@ def tab(page: Page) -> SimpleNamespace:
     for trigger in (cell.run.click, dice.click):
         trigger(lambda: 0, None, chosen, queue=False, show_progress="hidden", **PRIVATE)
     seed.change(None, seed, None, js="seed => retsynth.seed(seed)", show_progress="hidden", **PRIVATE)
+    made = [cell.state, seed, prior, temperature, eye, style_seed]
+    cell.state.change(None, made, None, js="(...made) => retsynth.share(...made)", show_progress="hidden", **PRIVATE)
     _between_cell(page)
     _near_cell(page)
     with gr.Row(visible=False):

@@ -6,8 +6,9 @@ window.retsynth = {
     if (value === false) return "False";
     return typeof value === "string" ? "'" + value.replace(/[\\']/g, "\\$&") + "'" : String(value);
   },
-  fill(code, names, values, whole) {
-    const given = Object.fromEntries(names.map((name, i) => [name, whole[i] ? this.whole(values[i]) : values[i]]));
+  fill(code, names, values, kinds) {
+    const none = (value, kind) => kind === 2 && value < 0;
+    const given = Object.fromEntries(names.map((name, i) => [name, none(values[i], kinds[i]) ? null : kinds[i] ? this.whole(values[i]) : values[i]]));
     return code.split("\n").flatMap((line) => {
       const condition = line.match(/^\[(!?)(\w+)\]/);
       if (!condition) return [line];
@@ -20,6 +21,11 @@ window.retsynth = {
     const any = new RegExp(kinds.map(([, pattern]) => `(${pattern.source})`).join("|"), "g");
     return code.replace(/[&<>]/g, (sign) => ({ "&": "&amp;", "<": "&lt;", ">": "&gt;" })[sign])
       .replace(any, (found, ...groups) => `<span class="${kinds[groups.findIndex((group) => group === found)][0]}">${found}</span>`);
+  },
+  settled(code, names, kinds, state, note, values) {  // a run is over
+    if (/^stopping/.test(state)) return [state.replace(/^stopping/, "stopped"), { text: "Stopped" }];
+    const changed = note.values && this.fill(code, names, values, kinds) !== this.fill(code, names, note.values, kinds);
+    return [changed ? state.replace(/^done/, "stale") : state, note];
   },
   turn: 0,
   async press(name) {  // in the cells in view; Run one after another, until the tool bar is used again
@@ -62,14 +68,39 @@ window.retsynth = {
     button.textContent = done ? "Copied" : "Selected";
     setTimeout(() => { button.textContent = "Copy"; }, 1500);
   },
-  address(tab) {  // of the tab in view, once the visitor chooses it and not the page while it builds
-    if (!this.opened) return;
-    const url = new URL(location);
-    if (url.searchParams.get("tab") !== tab) url.searchParams.delete("seed");
-    url.searchParams.set("tab", tab);
+  share(state, seed, ...options) {  // once an eye is made, the address leads back to it, if a seed is all that it takes
+    if (!this.opened || !/^done/.test(state)) return;
+    const url = new URL(location), usual = String(options) === "flow,1,any,-1";
+    usual ? url.searchParams.set("seed", seed) : url.searchParams.delete("seed");
     history.replaceState(null, "", url);
   },
+  tabs: { generate: "Generate", draw: "Draw or upload", enlarge: "Super-resolve", compare: "Compare", about: "About" },
+  tab() { return new URLSearchParams(location.search).get("tab") ?? "generate"; },
+  address(tab) {  // of the tab in view, once the visitor chooses it and not the page while it builds
+    if (!this.opened || this.tab() === tab) return;
+    const url = new URL(location);
+    url.searchParams.delete("seed");
+    url.searchParams.set("tab", tab);
+    history.pushState(null, "", url);
+  },
+  theme() {
+    const dark = document.body.classList.toggle("dark");
+    try { localStorage.setItem("retsynth-theme", dark ? "dark" : "light"); } catch { /* private window: it lasts until the page is left */ }
+  },
 };
+try {
+  const theme = new URLSearchParams(location.search).has("__theme") ? null : localStorage.getItem("retsynth-theme");
+  if (theme) addEventListener("load", () => document.body.classList.toggle("dark", theme === "dark"));
+} catch { /* as above */ }
+addEventListener("popstate", () => {  // Back and Forward go from tab to tab; those that do not fit are in a menu
+  const tab = retsynth.tab(), menu = [...document.querySelectorAll(".overflow-dropdown button")];
+  (document.querySelector(`[data-tab-id="${tab}"]`) ?? menu.find((button) => button.textContent.trim() === retsynth.tabs[tab]))?.click();
+});
+addEventListener("click", (event) => {  // what a run gives may lie below: on a phone it always does
+  const note = event.isTrusted && event.target.closest?.("button.run, button.new")?.closest(".cell")?.querySelector(".note-block");
+  if (!note || note.getBoundingClientRect().top < innerHeight * 0.75) return;
+  note.scrollIntoView({ block: "start", behavior: matchMedia("(prefers-reduced-motion: reduce)").matches ? "instant" : "smooth" });
+});
 addEventListener("keydown", (event) => {
   const run = event.shiftKey && event.key === "Enter" && event.target.closest?.(".cell")?.querySelector("button.run");
   if (run) {

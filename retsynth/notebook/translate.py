@@ -1,12 +1,13 @@
 """Draw or upload: a vessel map under the visitor's pen, and the fundus image that follows it."""
 
 import base64
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
 import gradio as gr
 
-from retsynth.images import png_bytes, read_fundus, read_mask
+from retsynth.images import png_bytes, read_fundus, read_image, read_mask
 from retsynth.notebook import asset, pen, pipe
 from retsynth.notebook.cell import SHOWN, SMALL, Cell, Page, Run, endpoint, own, png, upload
 from retsynth.pipeline import CONTROLS
@@ -34,18 +35,19 @@ def easel(**options: object) -> gr.HTML:
     return gr.HTML("", html_template=asset("canvas.html"), js_on_load=asset("canvas.js"), apply_default_css=False, **options)
 
 
-def paint(run: Run, drawing: str, style: int, photo: str | None, seed: int, **controls: float) -> tuple[str, str]:
+def paint(run: Run, drawing: str, style: int, photo: str | None, seed: int, **controls: float) -> Iterator[tuple]:
     """The fundus image of a drawing, and the drawing as a file."""
-    if not drawing:
-        raise ValueError("the map is blank: draw a vessel, or start from a tree or an upload")
     vessels = base64.b64decode(drawing.partition(",")[2])
+    if not vessels or not read_image(vessels).any():
+        yield None, gr.update(value=None, interactive=False)  # no image is that of an empty map
+        raise ValueError("the map is blank: draw a vessel, or start from a tree or an upload")
     mask, code = read_mask(vessels), pen().encode_style(read_fundus(photo)) if photo else pen().style(style)
     fundus = pen().translate(mask, style=pen().adjust(code, **controls), seed=seed)
     notes = {"seed": seed, "style_seed": "a photograph's" if photo else style, **controls}
     run.reads("vessels.png", vessels)
     if photo:
         run.reads("photograph.png", Path(photo).read_bytes())
-    return run.png("fundus", fundus, shown=True, **notes), gr.update(value=run.png("vessels", mask, **notes), interactive=True)
+    yield run.png("fundus", fundus, shown=True, **notes), gr.update(value=run.png("vessels", mask, **notes), interactive=True)
 
 
 def tree(seed: int) -> str:
@@ -98,7 +100,7 @@ def tab(page: Page) -> SimpleNamespace:
                 seed = gr.Slider(0, 999, 0, step=1, label="Grain seed", min_width=150)
             with gr.Row(elem_classes="controls looks"):
                 controls = {name: gr.Slider(-2, 2, 0, step=0.1, label=name.capitalize(), min_width=110) for name in CONTROLS}
-            with gr.Accordion("Take the appearance of a photograph", open=False):
+            with gr.Accordion("Take the appearance of a photograph, not of a seed", open=False):
                 photo = upload("Photograph", show_label=False, height=180)
     cell.connect(paint, {"drawing": canvas, "style": style, "photo": photo, "seed": seed, **controls}, [fundus, map_file], on_gpu=False)
     for control in (canvas, style, seed, photo, *controls.values()):
