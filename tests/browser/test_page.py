@@ -176,8 +176,10 @@ def test_tools(visit):
     page.get_by_role("button", name="Eraser").click()
     stroke(page, [(1 - x, y) for x, y in ARCADE])
     assert as_array(drawing(page)).mean() < as_array(mirrored).mean() / 2
-    page.get_by_role("button", name="Blank").click()
+    page.get_by_role("button", name="New drawing").click()
     assert as_array(drawing(page)).max() == 0
+    expect(page.locator("#cell-draw .note")).to_contain_text("The map is blank")
+    expect(page.locator("#painted img")).to_have_count(0)  # no eye stands beside an empty map
 
 
 def test_a_drawing_can_start_from_a_tree_or_an_upload(visit, tmp_path, vessel_tree):
@@ -400,6 +402,60 @@ def test_the_address_and_the_code_follow_the_seed(visit):
     page.wait_for_url(re.compile(f"seed={seed}$"))
 
 
+def test_an_eye_can_be_shared_by_its_address(visit):
+    page = visit()
+    page.get_by_role("button", name="New eye").click()
+    wait_for(page, "generate", 1)
+    seed = page.get_by_label("Seed", exact=True).input_value()
+    page.wait_for_url(re.compile(f"seed={seed}$"))
+    page.reload()
+    wait_for(page, "generate", 1)
+    expect(page.locator("#cell-generate .note")).to_contain_text(f"seed {seed}")
+    page.get_by_text("Prior, appearance, size").click()
+    page.get_by_label("left", exact=True).check()
+    run(page, "generate", 2)
+    page.wait_for_url(lambda url: "seed=" not in url)  # which would lead to another eye
+
+
+def test_back_goes_to_the_tab_before(visit):
+    page = visit("?tab=draw")
+    stroke(page, ARCADE)
+    new_fundus(page, None)
+    open_tab(page, "compare")
+    page.wait_for_url(re.compile("tab=compare"))
+    page.go_back()
+    expect(page.locator("#cell-draw")).to_be_visible()
+    expect(page.locator("#painted img")).to_be_visible()
+    page.go_forward()
+    expect(page.locator("#cell-compare")).to_be_visible()
+
+
+def test_a_look_at_the_options_changes_nothing(visit):
+    page = visit()
+    page.get_by_text("Prior, appearance, size").click()
+    expect(page.get_by_label("Appearance seed").first).to_have_value("-1")
+    expect(page.locator("#cell-generate code")).to_contain_text("style_seed=None")
+    run(page, "generate", 1)
+    address = page.locator("#pairs .thumbnail-item img").nth(1).get_attribute("src")
+    assert Image.open(io.BytesIO(page.request.get(address).body())).text["style_seed"] == "own"
+    expect(page.locator("#cell-generate code")).to_contain_text("style_seed=None")
+    page.get_by_label("Appearance seed").first.fill("3")
+    run(page, "generate", 2)
+    expect(page.locator("#cell-generate code")).to_contain_text("style_seed=3")
+    page.get_by_label("Appearance seed").first.fill("")
+    expect(page.locator("#cell-generate code")).to_contain_text("style_seed=None")
+
+
+def test_the_theme_outlives_a_reload(visit):
+    page = visit()
+    before = page.evaluate("document.body.classList.contains('dark')")
+    page.get_by_role("button", name="Light / dark").click()
+    page.reload()
+    page.locator(".cell").locator("visible=true").first.wait_for()
+    page.wait_for_function("before => document.body.classList.contains('dark') !== before", arg=before)
+    page.wait_for_url(lambda url: "__theme" not in url)
+
+
 # --- when things go otherwise -------------------------------------------------------------------------------------------------------
 
 
@@ -419,6 +475,18 @@ def test_stop(visit):
     expect(page.locator("#cell-generate code")).to_contain_text("count=1")
     run(page, "generate", 1)
     expect(page.locator("#pairs .thumbnail-item img")).to_have_count(3)
+
+
+def test_results_of_a_seed_that_was_changed_meanwhile_are_stale(visit):
+    page = visit()
+    page.get_by_label("Pairs").first.fill("3")
+    expect(page.locator("#cell-generate code")).to_contain_text("count=3")
+    page.locator("#cell-generate button.run").click()
+    expect(page.locator("#cell-generate [data-state=running]")).to_have_count(1)
+    page.get_by_label("Seed", exact=True).fill("123")
+    expect(page.locator("#cell-generate code")).to_contain_text("(123, count=3")
+    expect(page.locator("#cell-generate [data-state=stale]")).to_have_count(1)
+    expect(page.locator("#cell-generate .note")).to_contain_text("seed 0")
 
 
 def test_run_all_and_clear_all(visit):
@@ -572,6 +640,37 @@ def test_a_picture_that_is_tapped_grows_and_is_in_view(visit, width):
     picture.click()
     box = page.locator("#pairs .preview img").first.bounding_box()
     assert box["height"] > 1.3 * before and box["y"] >= 0 and box["y"] + box["height"] <= 850
+
+
+@pytest.mark.parametrize("width", [744, 768, 820, 1024, 1180])
+def test_every_slider_is_whole(visit, width):
+    page = visit("?tab=draw", width=width, height=1100)
+    cut = """() => [...document.querySelectorAll("#cell-draw input[type=range]")].filter((range) => {
+      if (!range.checkVisibility()) return false;
+      const box = range.getBoundingClientRect();
+      for (let e = range.parentElement; e; e = e.parentElement) {
+        const around = e.getBoundingClientRect();
+        if (getComputedStyle(e).overflowX !== "visible" && (box.right > around.right + 1 || box.left < around.left - 1)) return true;
+      }
+      return box.width < 60;
+    }).map((range) => range.ariaLabel)"""
+    assert page.evaluate(cut) == []
+
+
+def test_on_a_phone_a_new_eye_comes_into_view(visit):
+    page = visit(**LOOKS["narrow"])
+    page.get_by_role("button", name="New eye").tap()
+    wait_for(page, "generate", 1)
+    page.wait_for_function("document.querySelector('#pairs img').getBoundingClientRect().bottom < innerHeight")
+
+
+def test_canvas_and_fundus_are_whole_in_a_low_window(visit):
+    page = visit("?tab=draw", width=720, height=450)
+    stroke(page, ARCADE)
+    new_fundus(page, None)
+    for part in ("#drawing canvas", "#painted"):
+        box = page.locator(part).bounding_box()
+        assert box["height"] < 450 and abs(box["width"] - box["height"]) < 8, part
 
 
 @pytest.mark.parametrize("look", LOOKS)
