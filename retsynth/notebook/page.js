@@ -47,7 +47,6 @@ window.retsynth = {
   opened: false,
   open() {  // what the address asked for is there; one with a seed asks for its picture too
     this.opened = true;
-    if (this.themed) this.bare("__theme");
     const asked = new URLSearchParams(location.search);
     if (asked.has("seed")) document.querySelector(asked.get("tab") === "draw" ? "button.plant" : "#cell-generate button.run")?.click();
     if (asked.get("tab") === "draw") this.seed(null);  // a reload brings the drawing back, not the tree it began with
@@ -69,11 +68,6 @@ window.retsynth = {
     button.textContent = done ? "Copied" : "Selected";
     setTimeout(() => { button.textContent = "Copy"; }, 1500);
   },
-  bare(name) {  // the address without it
-    const url = new URL(location);
-    url.searchParams.delete(name);
-    history.replaceState(null, "", url);
-  },
   share(state, seed, ...options) {  // once an eye is made, the address leads back to it, if a seed is all that it takes
     if (!this.opened || !/^done/.test(state)) return;
     const url = new URL(location), usual = String(options) === "flow,1,any,-1";
@@ -94,13 +88,9 @@ window.retsynth = {
     try { localStorage.setItem("retsynth-theme", dark ? "dark" : "light"); } catch { /* private window: it lasts until the page is left */ }
   },
 };
-try {  // gradio looks for the theme in the address, before anything is to be seen
-  const theme = localStorage.getItem("retsynth-theme"), url = new URL(location);
-  if (theme && !url.searchParams.has("__theme")) {
-    url.searchParams.set("__theme", theme);
-    history.replaceState(null, "", url);
-    retsynth.themed = true;
-  }
+try {  // gradio has put this script into the page after it chose a theme of its own
+  const theme = new URLSearchParams(location.search).has("__theme") ? null : localStorage.getItem("retsynth-theme");
+  if (theme) document.body.classList.toggle("dark", theme === "dark");
 } catch { /* as above */ }
 addEventListener("popstate", () => {  // Back and Forward go from tab to tab; those that do not fit are in a menu
   const tab = retsynth.tab(), menu = [...document.querySelectorAll(".overflow-dropdown button")];
