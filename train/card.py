@@ -19,7 +19,16 @@ MODELS = {
     "edsr": "512 px -> 1024 px",
 }
 
-TEXT = """# Model card: retsynth {version}
+TEXT = """---
+license: mit
+tags:
+  - retina
+  - fundus
+  - vessel-segmentation
+  - image-generation
+---
+
+# Model card: retsynth {version}
 
 Five networks that make synthetic retinal fundus photographs (1024 px) together with their vessel maps. **Synthetic, not
 for diagnosis.**
@@ -44,8 +53,9 @@ step by step: the commands in the project's README train each network anew, but 
 The 20 training images of DRIVE (Staal et al. 2004), their vessel maps and fields of view; nothing else. DRIVE was
 published for research; its images are not part of this repository, and who trains on them again has to obtain them from
 its makers. `pix2pix` was also trained against features of EfficientNet-Lite1 and Lite2 (ImageNet, Apache 2.0), which are
-not needed to run it. The weights carry the code's MIT licence. DRIVE's 20 test images were used for the figures below
-alone.
+not needed to run it. The weights carry the code's MIT licence. No network learned from DRIVE's 20 test images; but which
+of several weights to keep was now and then decided with their figures in view, as "What was tried" tells, so that the
+figures below may flatter a little.
 
 ## Scores
 

@@ -30,7 +30,7 @@ variational autoencoder, deconvolution denoiser, pix2pix, EDSR.
 
 ## Privacy
 Uploads and drawings are used for your own request, shown to nobody else, and deleted within hours. A drawing also stays in your own browser
-until its tab is closed. There is no tracking, and no image is kept.
+until its tab is closed, and so does your choice of light or dark, for longer. There is no tracking, and no image is kept.
 
 ## For programs
 What the tabs are for has stable names; [the API page](?view=api) lists them with their parameters. The Python package does
