@@ -644,6 +644,8 @@ def test_a_picture_that_is_tapped_grows_and_is_in_view(visit, width):
 @pytest.mark.parametrize("width", [744, 768, 820, 1024, 1180])
 def test_every_slider_is_whole(visit, width):
     page = visit("?tab=draw", width=width, height=1100)
+    page.get_by_label("range slider for Contrast").wait_for()
+    page.evaluate("document.fonts.ready")
     cut = """() => [...document.querySelectorAll("#cell-draw input[type=range]")].filter((range) => {
       if (!range.checkVisibility()) return false;
       const box = range.getBoundingClientRect();
