@@ -49,7 +49,7 @@ class Sample:
 
 
 def _stage(method: Callable) -> Callable:
-    """A stage is the same under whatever a training loop around it has set: it keeps no gradients, and computes in float32."""
+    """`method`, the same whatever a training loop around it has set: it keeps no gradients, and computes in float32."""
 
     @functools.wraps(method)
     def run(self: "Pipeline", *values: object, **named: object) -> Tensor:

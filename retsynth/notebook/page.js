@@ -68,9 +68,9 @@ window.retsynth = {
     button.textContent = done ? "Copied" : "Selected";
     setTimeout(() => { button.textContent = "Copy"; }, 1500);
   },
-  share(state, seed, ...options) {  // once an eye is made, the address leads back to it, if a seed is all that it takes
-    if (!this.opened || !/^done/.test(state)) return;
-    const url = new URL(location), usual = String(options) === "flow,1,any,-1";
+  share(state, seed, prior, temperature, eye, style) {  // once an eye is made, the address leads back to it, if a seed is all that it takes
+    if (!this.opened || this.tab() !== "generate" || !/^done/.test(state)) return;
+    const url = new URL(location), usual = prior === "flow" && temperature === 1 && eye === "any" && (style ?? -1) < 0;
     usual ? url.searchParams.set("seed", seed) : url.searchParams.delete("seed");
     history.replaceState(null, "", url);
   },
