@@ -28,7 +28,7 @@ class FolderLayout:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.metadata = folder / "metadata.csv"
-        self.whole: set[int] = set()  # pairs that were read once
+        self.whole: set[int] = set()  # pairs that were looked at already
         if not self.indices() and self.metadata.exists():
             raise self.foreign()
         for path in self.files(0).values():

@@ -167,7 +167,6 @@ class Cell:
         self.handler, self.inputs, self.outputs = gpu(stoppable(handler), on_gpu), inputs, outputs
         self.pipe, self.line = (pipe if on_gpu else pen), _line(on_gpu)
         controls, names, kinds = list(inputs.values()), list(inputs), [_kind(control) for control in inputs.values()]
-        self.settled = SETTLED.format(code=self.code, names=names, kinds=kinds)
         self.source.value = fill(self.code, self._given(control.value for control in controls))
         gr.on(
             [control.change for control in controls],
@@ -182,7 +181,10 @@ class Cell:
         self.bind(self.run.click)
 
     def bind(self, trigger: Callable, **options: object) -> None:
-        """Let `trigger`, an event such as `button.click`, run the cell as well."""
+        """Let `trigger`, an event such as `button.click`, run the cell as well. Where that follows the controls, by `trigger_mode`, a run
+        whose values have changed meanwhile has its next one coming, and nothing is to be said of it."""
+        watched = {} if "trigger_mode" in options else self.inputs
+        settled = SETTLED.format(code=self.code, names=list(watched), kinds=[_kind(control) for control in watched.values()])
         trigger(None, self.state, self.state, js=RUNNING, show_progress="hidden", **PRIVATE)
         event = trigger(
             self._run,
@@ -195,7 +197,7 @@ class Cell:
         )
         event.failure(None, self.state, self.state, js=FAILED, show_progress="hidden", **PRIVATE)
         seen = [self.state, self.note]
-        event.then(None, [*seen, *self.inputs.values()], seen, js=self.settled, show_progress="hidden", **PRIVATE)
+        event.then(None, [*seen, *watched.values()], seen, js=settled, show_progress="hidden", **PRIVATE)
         self.events.append(event)
 
     def stale(self, trigger: Callable) -> None:

@@ -13,6 +13,7 @@ from retsynth import __version__
 from retsynth.images import COMMENT, overlay, read_image, to_array, write_image
 from retsynth.notebook import beside, pipe, weights
 from retsynth.notebook.cell import PICTURES, PRIVATE, SHOWN, SMALL, Cell, Page, Run, endpoint, own, png
+from retsynth.pipeline import EYES
 
 PAIRS = """## A seed becomes an eye
 A residual **variational autoencoder** with a learned flow prior draws a vessel tree, a **deconvolution denoiser** makes it crisp, and
@@ -222,7 +223,7 @@ def tab(page: Page) -> SimpleNamespace:
             with gr.Accordion("Prior, appearance, size", open=False, elem_classes="more"):
                 prior = gr.Radio(["flow", "gaussian"], value="flow", label="Prior", info="gaussian is the paper's: N(0, I)")
                 temperature = gr.Slider(0.5, 1.2, 1.0, step=0.05, label="Temperature", info="lower is more usual")
-                eye = gr.Radio(["any", "left", "right"], value="any", label="Eye", info="the side of the optic disc")
+                eye = gr.Radio(list(EYES), value="any", label="Eye", info="the side of the optic disc")
                 style_seed = gr.Number(-1, label="Appearance seed", precision=0, minimum=-1, info="-1: each its own")
                 upscale = gr.Checkbox(False, label="1024 px as well (EDSR)")
         with cell.output():
@@ -255,7 +256,7 @@ def tab(page: Page) -> SimpleNamespace:
                 gr.Number(7, label="seed", precision=0),
                 gr.Radio(["flow", "gaussian"], value="flow", label="prior"),
                 style,
-                gr.Radio(["any", "left", "right"], value="any", label="eye"),
+                gr.Radio(list(EYES), value="any", label="eye"),
                 gr.Checkbox(True, label="large"),
             ],
             [gr.Image(format="png", label="vessels"), gr.Image(format="png", label="fundus")],
