@@ -151,6 +151,31 @@ def test_the_fundus_is_that_of_the_drawing(visit, tiny_pipeline):
     assert np.array_equal(shown, to_array(tiny_pipeline.translate(mask, style=0, seed=0)))
 
 
+def test_the_fundus_stays_bright_while_a_slider_is_dragged(visit):
+    page = visit("?tab=draw")
+    stroke(page, ARCADE)
+    first = new_fundus(page, None)
+    page.evaluate("""() => {
+      const draw = document.querySelector('#cell-draw');
+      new MutationObserver(() => { window.dimmed ||= !!draw.querySelector('[data-state=stale]'); })
+        .observe(draw, {subtree: true, childList: true, attributes: true});
+    }""")
+    slider = page.get_by_label("range slider for Brightness")
+    slider.scroll_into_view_if_needed()
+    box = slider.bounding_box()
+    middle = box["y"] + box["height"] / 2
+    page.mouse.move(box["x"] + box["width"] / 2, middle)
+    page.mouse.down()
+    shown = first
+    for part in (0.6, 0.7, 0.8):  # each image while the hand is still on the slider
+        page.mouse.move(box["x"] + part * box["width"], middle, steps=4)
+        shown = new_fundus(page, shown)
+    page.mouse.up()
+    wait_for(page, "draw")
+    assert not page.evaluate("window.dimmed")
+    assert pixels(page, fundus_address(page)).mean() > pixels(page, first).mean()
+
+
 def test_drawing_without_a_pointer(visit):
     page = visit("?tab=draw")
     before = drawing(page)
