@@ -1,8 +1,11 @@
 """The page: theme, tabs, launch. `python app.py` serves it; RETSYNTH_WEIGHTS names another folder or Hub repository with weights."""
 
+import gc
 import os
 from importlib.util import find_spec
 from pathlib import Path
+
+gc.disable()  # what is imported stays: to look through it for garbage time and again is a tenth of the start
 
 import gradio as gr
 
@@ -57,6 +60,8 @@ def build() -> gr.Blocks:
 
 
 demo = build().queue(max_size=24)
+gc.freeze()  # nor look through it while the page serves
+gc.enable()
 
 if __name__ == "__main__":
     demo.launch(
