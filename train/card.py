@@ -468,7 +468,7 @@ it does not give in full; with Wang's (Gaussian window 11 px) real maps reach th
   training photographs' discs (half-axes 36 and 39 px on average; 26, 31 and 34 have pale ground beside theirs) that lies 11 px from the
   disc's middle, toward the macula. So a disc was held to such an ellipse's colours instead, in eight rings and eight directions, those of
   the photograph whose style was near, beside a discriminator of the disc alone; the decoder alone learned, all else held to what it painted
-  before: 2,400 steps of one image at 2e-4 (64 minutes of one thread). On 40 trees not learned from the difference from those colours fell
+  before: 2,250 steps of one image at 2e-4 (53 minutes of one thread). On 40 trees not learned from the difference from those colours fell
   from 0.050 to 0.035, and discs became one oval, with rims as soft as that discriminator (hinge loss 1.1 to 2.5) let them be. Told by Lite1
   and Lite2 (accuracy, training half, 60 trees): the disc alone 0.79 and 0.61, before 0.75 and 0.53, whole images 0.66 and 0.79, before 0.58
   and 0.67; halfway between the weights 0.74, 0.57, 0.61 and 0.68. Not used. The disc's place, which the vessels tell, moved 5, 10 and 16 px
