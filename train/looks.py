@@ -51,32 +51,34 @@ def shares(values: Tensor, weights: Tensor, count: int) -> Tensor:
 class Looks(nn.Module):
     """What of a photograph its style is to carry to any other map: how its colours are spread, how strong the structure of its ground is at
     each size from 2 to 64 px and how far its colours share it, its vessels' contrast and how that varies from vessel to vessel, and how its
-    optic disc looks from the middle outward; nowhere else is a place asked for. Histograms and bands tell textures (Heeger & Bergen 1995),
-    with the bands' correlations between colours (Portilla & Simoncelli 2000). Differences are in standard deviations over the photographs
-    `fundus` (M, 3, H, W) with `vessels` (M, 1, H, W) and discs at `centres` (M, 2).
+    optic disc looks from the middle outward in each direction; nowhere else is a place asked for. Histograms and bands tell textures
+    (Heeger & Bergen 1995), with the bands' correlations between colours (Portilla & Simoncelli 2000). Differences are in standard
+    deviations over the photographs `fundus` (M, 3, H, W) with `vessels` (M, 1, H, W) and discs' `rims` (M, 4), ellipses as in
+    `train.discs`.
     """
 
     names = ("colours", "structure", "shared", "vessels", "variety", "disc_looks")
-    rings = (0.0, 0.03, 0.06, 0.09, 0.12, 0.16, 0.24)  # in half-widths; a disc's radius is 0.1 to 0.13
+    reach, rings, sectors = 1.6, 8, 8  # of what is seen of a disc and what surrounds it: its rim is at 1
 
-    def __init__(self, fundus: Tensor, vessels: Tensor, centres: Tensor, bins: int = 16) -> None:
+    def __init__(self, fundus: Tensor, vessels: Tensor, rims: Tensor, bins: int = 16) -> None:
         super().__init__()
         self.bins = bins
-        each = zip(fundus, vessels, centres, strict=True)
-        groups = zip(*(self.measure(f[None], v[None], pieces(v[None]), c[None]) for f, v, c in each), strict=True)
+        each = zip(fundus, vessels, rims, strict=True)
+        groups = zip(*(self.measure(f[None], v[None], pieces(v[None]), r[None]) for f, v, r in each), strict=True)
         for name, group in zip(self.names, groups, strict=True):
-            spread = torch.cat(group).std(0)
+            measured = torch.cat(group)
+            spread = (measured[rims[:, 2] > 0] if name == "disc_looks" else measured).std(0)
             self.register_buffer(name, spread.clamp(min=0.3 * float(spread.mean())))
 
-    def measure(self, fundus: Tensor, vessels: Tensor, cut: Tensor, disc: Tensor) -> tuple[Tensor, ...]:
-        """Photographs (N, 3, H, W), their vessels (N, 1, H, W), these' `pieces`, discs' places (N, 2): colours (N, 3, bins), structure
-        (N, 3, 5), shared structure (N, 2, 5), contrast (N, 3), its variety (N, 3, 12), disc (N, 3, 12).
+    def measure(self, fundus: Tensor, vessels: Tensor, cut: Tensor, rim: Tensor) -> tuple[Tensor, ...]:
+        """Photographs (N, 3, H, W), their vessels (N, 1, H, W), these' `pieces`, discs' ellipses (N, 4): colours (N, 3, bins),
+        structure (N, 3, 5), shared structure (N, 2, 5), contrast (N, 3), its variety (N, 3, 12), disc (N, 3, rings x sectors).
 
         What red and green, green and blue share is measured off the disc, whose edge would outweigh the rest; so are vessels' pieces.
         """
         inside = within(torch.ones_like(vessels))
         x, weights = F.avg_pool2d(fundus, 2), F.avg_pool2d(inside * (1 - F.max_pool2d(vessels, 9, 1, 4)), 2)
-        away = ((position(vessels)[:, :2] - disc[:, :, None, None]).norm(dim=1, keepdim=True) > 0.2).float()
+        away = ((position(vessels)[:, :2] - rim[:, :2, None, None]).norm(dim=1, keepdim=True) > 0.2).float()
         off = F.avg_pool2d(away, 2)
         place = F.avg_pool2d(inside[:1], 4)[0, 0] == 1
         ordered = F.avg_pool2d(x, 2)[:, :, place].sort(-1).values
@@ -96,7 +98,7 @@ class Looks(nn.Module):
         local = local_mean(fundus, 25) - fundus
         contrast = (local * seen).sum((2, 3)) / seen.sum((2, 3)).clamp(min=1)
         variety = torch.stack([self.measure_variety(*one) for one in zip(local, cut, seen * away, strict=True)])
-        return colours, torch.stack(structure, -1), torch.stack(shared, -1), contrast, variety, self.measure_disc(fundus, vessels, disc)
+        return colours, torch.stack(structure, -1), torch.stack(shared, -1), contrast, variety, self.measure_disc(fundus, vessels, rim)
 
     def measure_variety(self, local: Tensor, cut: Tensor, seen: Tensor) -> Tensor:
         """How the contrast `local` (3, H, W) of thin and of thick vessels varies from piece to piece, `cut` (2, H, W), where they are
@@ -116,20 +118,23 @@ class Looks(nn.Module):
             out.append(six - six.mean(1, keepdim=True))
         return torch.cat(out, 1)
 
-    def measure_disc(self, fundus: Tensor, vessels: Tensor, disc: Tensor) -> Tensor:
-        """Mean colours between the vessels in rings around the disc at `disc` (N, 2), toward the macula and away from it: (N, 3, 12).
+    def measure_disc(self, fundus: Tensor, vessels: Tensor, rim: Tensor) -> Tensor:
+        """Mean colours between the vessels in rings as wide as one another and in directions around a disc, an ellipse `rim` (N, 4):
+        (N, 3, rings x sectors), from the middle outward, each ring from the nose's side on.
 
-        The rim of a disc is redder than its cup, and on the side away from the macula hardly brighter than what surrounds it.
+        The rim of a disc is redder than its cup, and on the nose's side hardly brighter than what surrounds it.
         """
-        aside = position(vessels)[:, :2] - disc[:, :, None, None]
-        distance, inward = aside.norm(dim=1, keepdim=True), aside[:, :1] * disc[:, :1, None, None] < 0
-        ground, cells = 1 - F.max_pool2d(vessels, 3, 1, 1), []
-        for low, high in zip(self.rings[:-1], self.rings[1:], strict=True):
-            ring = ground * ((distance >= low) & (distance < high))
-            for side in (inward, ~inward):
-                weights = ring * (side + 0.02)  # the other side stands in where vessels hide this one
-                cells.append((fundus * weights).sum((2, 3)) / weights.sum((2, 3)).clamp(min=1e-6))
-        return torch.stack(cells, -1)
+        radii, angles = 4 * self.rings, 12 * self.sectors
+        radius = (torch.arange(radii, device=rim.device) + 0.5) * self.reach / radii
+        angle = (torch.arange(angles, device=rim.device) + 0.5) * 2 * torch.pi / angles - torch.pi / self.sectors
+        around = torch.stack((angle.cos(), angle.sin()), -1) * radius[:, None, None]  # (radii, angles, 2)
+        half_axes = rim[:, 2:] * torch.stack((rim[:, 0].sign(), torch.ones_like(rim[:, 0])), 1)
+        ground = within(1 - F.max_pool2d(vessels, 3, 1, 1))
+        grid = rim[:, None, None, :2] + around * half_axes[:, None, None]
+        seen = F.grid_sample(torch.cat((fundus * ground, ground), 1), grid, align_corners=False)
+        cells = seen.unflatten(3, (self.sectors, -1)).unflatten(2, (self.rings, -1)).sum((3, 5))
+        cells = cells + 0.02 * cells.sum(3, keepdim=True)  # the ring's other directions stand in where vessels hide one
+        return (cells[:, :3] / cells[:, 3:].clamp(min=1e-6)).flatten(2)
 
     def forward(
         self,
@@ -138,11 +143,16 @@ class Looks(nn.Module):
         place: Tensor,
         fundus: Tensor,
         vessels: Tensor,
-        disc: Tensor,
+        rim: Tensor,
         cuts: tuple[Tensor, Tensor] | None = None,
     ) -> tuple[Tensor, ...]:
-        """How paintings of the maps `shown`, discs at `place`, differ from photographs with `vessels`, discs at `disc`: mean differences in
-        the order of `names`. `cuts`: the `pieces` of both maps, where they are known."""
+        """How paintings of the maps `shown`, discs with their middles at `place` (N, 2), differ from photographs with `vessels` and discs
+        `rim` (N, 4): mean differences in the order of `names`, that of discs where a photograph's is known. `cuts`: the `pieces` of both
+        maps, where they are known."""
         ours, theirs = cuts or (pieces(shown), pieces(vessels))
-        each = zip(self.names, self.measure(fake, shown, ours, place), self.measure(fundus, vessels, theirs, disc), strict=True)
-        return tuple(((ours - theirs) / getattr(self, name)).abs().mean() for name, ours, theirs in each)
+        painted = torch.cat((place, rim[:, 2:]), 1)  # as large as the photograph's
+        each = zip(self.names, self.measure(fake, shown, ours, painted), self.measure(fundus, vessels, theirs, rim), strict=True)
+        apart = {name: (ours - theirs).abs() / getattr(self, name) for name, ours, theirs in each}
+        known = (rim[:, 2] > 0).float()
+        apart["disc_looks"] = apart["disc_looks"].mean((1, 2)) * known * len(known) / known.sum().clamp(min=1)
+        return tuple(apart[name].mean() for name in self.names)

@@ -40,6 +40,7 @@ from retsynth.pix2pix import Pix2Pix, Pix2PixConfig, appearance, disc_map, set_c
 from retsynth.prior import FlowPrior
 from retsynth.vae import ResidualVAE, kl_divergence
 from train.data import SIZE, Drive, disc_centres, field_of_view, moved, on, random_grid, read_drive, warp, whole, within
+from train.discs import nasal, rims
 from train.drawing import courses, drawn, erased, sketch
 from train.looks import Looks, pieces
 from train.loop import EMA, Run, parse
@@ -80,6 +81,7 @@ class Config:
     covariance: float = 4.0  # of the grain
     moments: float = 6.0  # of whole images' features
     decay: float = 0.96  # of the moments' averages, from step to step: at a batch of 8 less will do
+    average: float = 0.999  # of the weights, from step to step
     looks: float = 6.0  # of a photograph whose style a sampled tree is painted in
     kl: float = 0.01
     texture_kl: float = 1e-5
@@ -102,6 +104,19 @@ def fold(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> nn.Conv2d:
         conv.weight, conv.bias, norm.running_mean, norm.running_var, norm.eps, norm.weight, norm.bias
     )
     return conv
+
+
+class View(NamedTuple):
+    """How a network looks at an image."""
+
+    size: int  # px
+    colour: int | None = None  # one of the three, as grey; else all
+
+
+def views_of(size: int) -> tuple[list[View], list[View]]:
+    """In colour at four sizes; and red and green alone at two."""
+    sizes = [size * quarters // 4 for quarters in (2, 3, 4, 5)]
+    return [View(side) for side in sizes], [View(side, colour) for side in sizes[:3:2] for colour in (0, 1)]
 
 
 class Features(nn.Module):
@@ -134,13 +149,14 @@ class Features(nn.Module):
                 out.append(h)
         return out
 
-    def describe(self, x: Tensor, size: int, generator: torch.Generator) -> Tensor:
+    def describe(self, x: Tensor, view: View, generator: torch.Generator) -> Tensor:
         """The whole image in numbers: the means of these features and of the network's last ones, (N, D).
 
-        At `size` px and moved a little: features of one size alone come right while those of others, and other networks', do not.
+        In one of many views and moved a little: features of one alone come right while those of others, and other networks', do not.
         """
         by = torch.randint(-16, 17, (2,), generator=generator).tolist()
-        return self.means(F.interpolate(within(x).roll(by, (2, 3)), size=size, mode="bilinear", align_corners=False, antialias=True))
+        x = F.interpolate(within(x).roll(by, (2, 3)), size=view.size, mode="bilinear", align_corners=False, antialias=True)
+        return self.means(x if view.colour is None else x[:, view.colour : view.colour + 1].expand(-1, 3, -1, -1))
 
     def describe_disc(self, x: Tensor, disc: Tensor, generator: torch.Generator) -> Tensor:
         """The same of what lies around the optic disc at `disc` (N, 2), a third of the image's width, enlarged."""
@@ -181,11 +197,11 @@ class Moments(nn.Module):
 
 
 @torch.no_grad()
-def photographs_moments(features: Features, plain: Drive, centres: Tensor, sizes: list[int], config: Config) -> nn.ModuleList:
-    """`Moments` of the photographs and their mirror images at each size, and, last, of their discs at `centres` (M, 2)."""
+def photographs_moments(features: Features, plain: Drive, centres: Tensor, seen: list[View], config: Config) -> nn.ModuleList:
+    """`Moments` of the photographs and their mirror images in each view, and, last, of their discs at `centres` (M, 2)."""
     generator, each = torch.Generator().manual_seed(config.seed), torch.cat((plain.fundus, plain.fundus.flip(-1))).split(1)
     discs = torch.cat((centres, centres * centres.new_tensor([-1, 1]))).split(1)
-    wholes = [Moments(torch.cat([features.describe(x, size, generator) for x in each]), config.decay) for size in sizes]
+    wholes = [Moments(torch.cat([features.describe(x, view, generator) for x in each]), config.decay) for view in seen]
     close = [features.describe_disc(x, disc, generator) for _ in range(2) for x, disc in zip(each, discs, strict=True)]
     return nn.ModuleList([*wholes, Moments(torch.cat(close), config.decay)])
 
@@ -220,6 +236,8 @@ class Batch(NamedTuple):
     fundus: Tensor  # (N, 3, S, S), black outside the field of view
     fov: Tensor  # (N, 1, S, S), 0 or 1
     sketch: Tensor  # (N, 1, S, S), 0 or 1: some of the vessels as a hand would draw them
+    rim: Tensor  # (N, 4), the disc's ellipse as in `train.discs`,
+    cut: Tensor  # and (N, 2, S, S), the vessels' `pieces`: both of photographs as they are alone, else N = 0
 
 
 def random_batch(drive: Drive, discs: Tensor, paths: list[list], config: Config, generator: torch.Generator) -> Batch:
@@ -230,7 +248,10 @@ def random_batch(drive: Drive, discs: Tensor, paths: list[list], config: Config,
     stacked = torch.cat((strokes, discs[chosen], drive.vessels[chosen], drive.fov[chosen], drive.fundus[chosen]), 1)
     strokes, disc, vessels, fov, fundus = warp(stacked, grid).split((1, 1, 1, 1, 3), 1)
     fov = (fov > 0.5).float()
-    return Batch(middle(disc), whole(vessels) * fov, fundus * fov, fov, (strokes > 0.5) * fov)
+    vessels = whole(vessels) * fov
+    return Batch(
+        middle(disc), vessels, fundus * fov, fov, (strokes > 0.5) * fov, vessels.new_zeros(0, 4), vessels[:0].expand(-1, 2, -1, -1)
+    )
 
 
 def middle(spot: Tensor) -> Tensor:
@@ -247,14 +268,15 @@ def finding_loss(logits: Tensor, disc: Tensor) -> Tensor:
     return -(truth / truth.sum(1, keepdim=True) * logits.float().flatten(1).log_softmax(1)).sum(1).mean()
 
 
-def native_batch(plain: Drive, discs: Tensor, paths: list[list], config: Config, generator: torch.Generator) -> Batch:
+def native_batch(plain: Drive, discs: Tensor, ellipses: Tensor, cuts: Tensor, paths: list[list], config: Config, generator) -> Batch:
     """Photographs as they are, or of the other eye: no resampling has smoothed their grain, no rotation has turned its rows."""
     chosen = torch.randint(0, len(plain.fundus), (config.batch,), generator=generator)
     axes = [3] * int(torch.randint(0, 2, (1,), generator=generator))
     strokes = torch.stack([sketch(paths[i], plain.fov.shape[-1], generator) for i in chosen]).flip(axes)
-    disc, fundus, vessels, fov = (x[chosen].flip(axes) for x in (discs, plain.fundus, plain.vessels, plain.fov))
+    disc, fundus, vessels, fov, cut = (x[chosen].flip(axes) for x in (discs, plain.fundus, plain.vessels, plain.fov, cuts))
     fov = (fov > 0.5).float()
-    return Batch(middle(disc), (vessels > 0.5).float() * fov, fundus * fov, fov, strokes * fov)
+    rim = ellipses[chosen] * torch.tensor([-1 if axes else 1, 1, 1, 1])
+    return Batch(middle(disc), (vessels > 0.5).float() * fov, fundus * fov, fov, strokes * fov, rim, cut)
 
 
 def in_part(batch: Batch, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
@@ -297,7 +319,7 @@ class Example(NamedTuple):
     scribble: Tensor  # the part, `drawn`: the disc is to be found by it
     place: Tensor  # (N, 2), the disc's place in these three
     noise: Tensor  # (N, 1, S, S) ~ N(0, 1)
-    cuts: Tensor  # (2, N, 2, S, S), `pieces` of `shown` and of the photographs' vessels where looks are borrowed; else of none, N = 0
+    cut: Tensor  # (N, 2, S, S), `pieces` of `shown` where looks are borrowed; else of none, N = 0
 
     def cast(self, to: torch.device | torch.dtype) -> "Example":
         batch, rest = ((x.to(to, non_blocking=True) for x in tensors) for tensors in (self.batch, self[1:]))
@@ -311,6 +333,7 @@ class Examples(Dataset):
         self.drive, self.plain, self.trees, self.config, self.rank = drive, plain, trees, config, rank
         self.paths = [courses(vessels, centre) for vessels, centre in zip(plain.vessels, centres, strict=True)]
         self.discs, self.plain_discs = (disc_map(centres, half.fov.shape[-1], half.fov.shape[-1]) for half in (drive, plain))
+        self.rims, self.cuts = rims(plain.names, centres), pieces((plain.vessels > 0.5).float() * (plain.fov > 0.5))
 
     def __len__(self) -> int:
         return self.config.steps
@@ -319,7 +342,7 @@ class Examples(Dataset):
         config, turn = self.config, turn_of(step)
         generator = torch.Generator().manual_seed((config.seed * 1_000_003 + step) * 4099 + self.rank + 2**60)
         if turn.native:
-            batch = native_batch(self.plain, self.plain_discs, self.paths, config, generator)
+            batch = native_batch(self.plain, self.plain_discs, self.rims, self.cuts, self.paths, config, generator)
         else:
             batch = random_batch(self.drive, self.discs, self.paths, config, generator)
         every, part, place = in_part(batch, generator)
@@ -329,8 +352,8 @@ class Examples(Dataset):
             shown = part if turn.unfinished else batch.vessels
             seen = drawn(shown, generator)
         noise = torch.randn(batch.fov.shape, generator=generator)
-        cuts = torch.stack([pieces(x if turn.borrowed else x[:0]) for x in (shown, batch.vessels)])  # numbers to 2048 are whole in float16
-        return Example(batch, shown, seen, every, part, drawn(part, generator), place, noise, cuts).cast(torch.float16)
+        cut = pieces(shown if turn.borrowed else shown[:0])  # numbers to 2048 are whole in float16
+        return Example(batch, shown, seen, every, part, drawn(part, generator), place, noise, cut).cast(torch.float16)
 
 
 @torch.no_grad()
@@ -523,7 +546,7 @@ def main(config: Config) -> None:
         start = checkpoint.load(Pix2Pix, config.start)
         start.style_codes = model.style_codes  # the law is fitted anew, perhaps to fewer photographs or more
         model.load_state_dict(start.state_dict())
-    ema = EMA(model, 0.999)
+    ema = EMA(model, config.average)
     patch = PatchDiscriminator(4, width=48, slope=config.slope).to(run.device)
     extractors = [Features(name).to(run.device) for name in Features.files]
     projected = nn.ModuleList(ProjectedDiscriminator(one.channels, slope=config.projected_slope) for one in extractors).to(run.device)
@@ -532,9 +555,9 @@ def main(config: Config) -> None:
     optimiser = Adam(model.parameters(), config.lr, betas=(0.5, 0.99))
     judges = patch, projected, grains, mottles
     judge = Adam([p for one in judges for p in one.parameters()], config.judge_lr, betas=(0.5, 0.99))
-    sizes = [config.size * quarters // 4 for quarters in (2, 3, 4, 5)]
-    moments = nn.ModuleList(photographs_moments(one, plain, centres, sizes, config) for one in extractors)
-    looks = Looks(plain.fundus, (plain.vessels > 0.5).float() * (plain.fov > 0.5), centres).to(run.device)
+    coloured, grey = views_of(config.size)
+    moments = nn.ModuleList(photographs_moments(one, plain, centres, coloured + grey, config) for one in extractors)
+    looks = Looks(plain.fundus, (plain.vessels > 0.5).float() * (plain.fov > 0.5), examples.rims.to(run.device)).to(run.device)
     networks = {"model": model, "ema": ema.model, "patch": patch, "projected": projected, "grains": grains}
     networks |= {"mottles": mottles, "moments": moments}
     run.restore(**networks, optimiser=optimiser, judge=judge)
@@ -545,7 +568,7 @@ def main(config: Config) -> None:
     loader = DataLoader(ahead, batch_size=None, num_workers=config.workers, pin_memory=run.device.type == "cuda")
     for (step, generator), example in zip(run.steps(), loader, strict=True):
         native, again, dreamt, unfinished, borrowed = turn_of(step)
-        batch, shown, seen, every, part, scribble, place, noise, cuts = example.cast(run.device).cast(torch.float32)
+        batch, shown, seen, every, part, scribble, place, noise, cut = example.cast(run.device).cast(torch.float32)
         if step % 100 == 0:
             fit_style_law(model, plain, controls=False)
         mu, logvar = model.style_encoder(batch.fundus, batch.fov)
@@ -604,15 +627,17 @@ def main(config: Config) -> None:
             loss = loss + config.kl * kl + config.texture_kl * texture_kl
             terms = {"l1": pooled, "edges": edges, "perceptual": perceptual, "matching": matching, "kl": kl, "texture_kl": texture_kl}
         elif dreamt:
-            which = int(torch.randint(0, len(sizes), (1,), generator=generator))
+            which = int(torch.randint(0, len(coloured), (1,), generator=generator))
+            single = int(torch.randint(0, len(grey), (1,), generator=generator))
             terms = {}
             for name, extractor, known in zip(Features.files, extractors, moments, strict=True):
-                moments_loss, gap = known[which](extractor.describe(fake, sizes[which], generator))
+                moments_loss, gap = known[which](extractor.describe(fake, coloured[which], generator))
+                grey_loss, grey_gap = known[len(coloured) + single](extractor.describe(fake, grey[single], generator))
                 close_loss, close_gap = known[-1](extractor.describe_disc(fake, own, generator))
-                loss = loss + config.moments * (moments_loss + close_loss)
-                terms |= {f"moments {name}": gap, f"moments {name} disc": close_gap}
+                loss = loss + config.moments * (moments_loss + grey_loss + close_loss)
+                terms |= {f"moments {name}": gap, f"moments {name} grey": grey_gap, f"moments {name} disc": close_gap}
             if borrowed:
-                apart = looks(fake, shown, own, batch.fundus, batch.vessels, batch.disc, tuple(cuts))
+                apart = looks(fake, shown, nasal(own), batch.fundus, batch.vessels, batch.rim, (cut, batch.cut))
                 loss = loss + config.looks * sum(apart)
                 terms |= dict(zip(looks.names, apart, strict=True))
         elif unfinished:

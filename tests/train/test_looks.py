@@ -43,6 +43,7 @@ def test_looks_are_a_photographs_whatever_its_vessels_and_each_is_told_by_its_ow
     vessels, fov = (drive.vessels > 0.5).float() * (drive.fov > 0.5), (drive.fov > 0.5).float()
 
     here, there = torch.tensor([[0.5, 0.1]]), torch.tensor([[-0.4, -0.1]])  # the one is the other's mirror image, moved
+    ellipse = torch.tensor([[*here[0], 0.12, 0.12]])
     axis = (torch.arange(256) + 0.5) / 128 - 1
 
     def photograph(vessels, disc=here, seed=0, depth=0.1, ground=0.02, colour=(0.6, 0.3, 0.1), rim=0.05, pale=0.0, blue=0.4, uneven=0.1):
@@ -58,11 +59,11 @@ def test_looks_are_a_photographs_whatever_its_vessels_and_each_is_told_by_its_ow
     grounds, depths, reds, rims, blues = (0.01, 0.02, 0.03), (0.05, 0.1, 0.15), (0.5, 0.6, 0.7), (0.0, 0.05, 0.1), (0.3, 0.4, 0.5)
     each = enumerate(zip(depths, grounds, reds, rims, blues, (0.0, 0.1, 0.2), strict=True))
     several = [photograph(vessels[:1], here, i, d, g, (r, 0.3, 0.1), rim, blue=b, uneven=u) for i, (d, g, r, rim, b, u) in each]
-    looks = Looks(torch.cat(several), vessels[:1].expand(3, -1, -1, -1), here.expand(3, -1))
+    looks = Looks(torch.cat(several), vessels[:1].expand(3, -1, -1, -1), ellipse.expand(3, -1))
 
-    def apart(**changed):
+    def apart(known=ellipse, **changed):
         other = photograph(vessels[1:2], there, seed=5, **changed)  # another map, another course of the ground, another place of the disc
-        losses = looks(other, vessels[1:2], there, photograph(vessels[:1]), vessels[:1], here)
+        losses = looks(other, vessels[1:2], there, photograph(vessels[:1]), vessels[:1], known)
         return dict(zip(looks.names, torch.stack(losses).tolist(), strict=True))
 
     same = apart()
@@ -72,5 +73,22 @@ def test_looks_are_a_photographs_whatever_its_vessels_and_each_is_told_by_its_ow
     assert apart(blue=0.9)["shared"] > 3 * same["shared"]
     assert apart(depth=0.2)["vessels"] > 3 * same["vessels"]
     assert apart(uneven=0.6)["variety"] > 3 * same["variety"] and apart(uneven=0.6)["vessels"] < 2 * same["vessels"]
-    assert apart(rim=0.2)["disc_looks"] > 3 * same["disc_looks"]
+    assert apart(rim=0.25)["disc_looks"] > 3 * same["disc_looks"]
     assert apart(pale=0.2)["disc_looks"] > 2 * same["disc_looks"]  # toward the macula alone
+    unknown = torch.cat((here, torch.zeros(1, 2)), 1)
+    assert apart(known=unknown, rim=0.2)["disc_looks"] == 0 and apart(known=unknown, colour=(0.7, 0.4, 0.15))["colours"] > 0
+
+
+def test_a_disc_is_seen_in_rings_and_directions_from_the_nose_on():
+    axis = (torch.arange(256) + 0.5) / 128 - 1
+    for middle in ([0.5, 0.1, 0.1, 0.16], [-0.5, 0.1, 0.1, 0.16]):
+        across, down = (axis - middle[0]) / middle[2], ((axis - middle[1]) / middle[3])[:, None]
+        radius = (across.square() + down.square()).sqrt()
+        nose = (across * (1 if middle[0] > 0 else -1) > 3 * down.abs()) & (radius > 0.5)
+        image = torch.stack(((radius < 1).float(), nose.float(), down.expand(256, 256) > 0))[None].float()
+        looks = Looks(torch.cat((image, image)), torch.zeros(2, 1, 256, 256), torch.tensor([middle, middle]))
+        measured = looks.measure_disc(image, torch.zeros(1, 1, 256, 256), torch.tensor([middle]))[0].view(3, looks.rings, looks.sectors)
+        inner, outer = measured[0, :4], measured[0, 6:]
+        assert inner.min() > 0.95 and outer.max() < 0.05  # rings to 0.8 and from 1.2 on: an ellipse's, as it lies
+        assert measured[1, 4:, 0].min() > 0.6 and measured[1, 4:, 2:7].max() < 0.1
+        assert measured[2, 4:, 2].min() > 0.9 and measured[2, 4:, 6].max() < 0.1  # the third direction is down in either eye

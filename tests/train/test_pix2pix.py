@@ -21,6 +21,7 @@ from train.pix2pix import (
     Features,
     Moments,
     ProjectedDiscriminator,
+    View,
     contrast_loss,
     covariance_loss,
     disc_crop,
@@ -36,6 +37,7 @@ from train.pix2pix import (
     turn_of,
     unfinished_losses,
     unmapped,
+    views_of,
 )
 
 
@@ -115,9 +117,10 @@ def test_native_photographs_are_mirrored_left_and_right_at_most(tiny_drive):
     discs = disc_map(places, 64, 64)
     large = read_drive(tiny_drive, "training", size=256).vessels
     paths = [courses(vessels, place) for vessels, place in zip(large, places, strict=True)]
+    ellipses, cuts = torch.cat((places, torch.full((4, 2), 0.1)), 1), uniform(4, 2, 64, 64)
     seen = set()
     for seed in range(30):
-        batch = native_batch(plain, discs, paths, Config("", batch=1), generator(seed))
+        batch = native_batch(plain, discs, ellipses, cuts, paths, Config("", batch=1), generator(seed))
         found = [
             (index, axes)
             for index in range(len(plain.fundus))
@@ -131,6 +134,8 @@ def test_native_photographs_are_mirrored_left_and_right_at_most(tiny_drive):
         assert batch.sketch.any() and (batch.sketch * near).sum() > 0.6 * batch.sketch.sum()  # mirrored along with the vessels
         mirror = torch.tensor([-1.0 if axes else 1.0, 1.0])
         torch.testing.assert_close(batch.disc[0], places[index] * mirror, atol=0.01, rtol=0)
+        assert torch.equal(batch.rim[0, :2], places[index] * mirror) and torch.equal(batch.rim[0, 2:], ellipses[index, 2:])
+        assert torch.equal(batch.cut, cuts[index : index + 1].flip(axes))
         seen.add(axes)
     assert len(seen) == 2
 
@@ -152,17 +157,24 @@ def test_moments_bring_one_image_at_a_time_to_the_photographs_mean_and_spread():
     torch.testing.assert_close(deviation.detach().abs(), spread, atol=0.2, rtol=0.25)
 
 
+def test_a_view_of_one_colour_does_not_know_the_others():
+    features, image = Features("lite1"), uniform(1, 3, 64, 64).requires_grad_()
+    for view in views_of(64)[1]:
+        (gradient,) = torch.autograd.grad(features.describe(image, view, generator(0)).sum(), image)
+        assert gradient.abs().sum((0, 2, 3)).nonzero().tolist() == [[view.colour]]
+
+
 @pytest.mark.parametrize("name", ["lite1", "lite2"])
-def test_photographs_are_near_their_own_moments_at_each_size_and_faded_ones_are_not(tiny_drive, name):
-    plain, features, sizes = read_drive(tiny_drive, "training", size=128), Features(name), [64, 128]
+def test_photographs_are_near_their_own_moments_in_each_view_and_faded_ones_are_not(tiny_drive, name):
+    plain, features, views = read_drive(tiny_drive, "training", size=128), Features(name), [View(64), View(128), View(64, 0), View(128, 1)]
     centres = disc_centres(plain)
 
     @torch.no_grad()
     def gap(images):
-        *wholes, close = photographs_moments(features, plain, centres, sizes, Config(data=""))
+        *wholes, close = photographs_moments(features, plain, centres, views, Config(data=""))
         each = [(i % 4, generator(i)) for i in range(24)]
         gaps = [
-            [moments(features.describe(images[i][None], size, g))[1] for i, g in each] for moments, size in zip(wholes, sizes, strict=True)
+            [moments(features.describe(images[i][None], view, g))[1] for i, g in each] for moments, view in zip(wholes, views, strict=True)
         ]
         gaps.append([close(features.describe_disc(images[i][None], centres[i][None], g))[1] for i, g in each])
         return [sum(map(float, one)) / len(one) for one in gaps]
@@ -178,7 +190,7 @@ def test_a_disc_without_its_bright_middle_is_far_from_the_photographs_discs(tiny
 
     @torch.no_grad()
     def gap(images):
-        *_, close = photographs_moments(features, plain, centres, [128], Config(data=""))
+        *_, close = photographs_moments(features, plain, centres, [View(128)], Config(data=""))
         return sum(float(close(features.describe_disc(images[i % 4][None], centres[i % 4][None], generator(i)))[1]) for i in range(24)) / 24
 
     assert gap(plain.fundus) < 0.5 * gap(dull)
@@ -282,7 +294,7 @@ def test_a_part_of_the_vessels_moves_with_all_of_them_and_the_disc():
     sketch[..., 60:64, 50:100] = 1
     fov = ((axis[:, None] - 63.5).square() + (axis - 63.5).square() < 60**2).float()[None, None]
     disc = torch.tensor([[0.35, -0.03]])  # at the crossing
-    batch = Batch(disc, vessels, vessels.expand(1, 3, -1, -1), fov, sketch)
+    batch = Batch(disc, vessels, vessels.expand(1, 3, -1, -1), fov, sketch, torch.zeros(0, 4), vessels[:0])
     places = []
     for seed in range(40):
         every, part, place = in_part(batch, generator(seed))
