@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 WEIGHTS = Path(__file__).parents[1] / "weights"  # beside the package, in a checkout
 SEEDS = 2**32
+CONTROLS = ("brightness", "pigmentation", "contrast")  # those of `retsynth.pix2pix`
 MAX_UPSCALE = 12_500_000  # pixels: a phone's 12 megapixels, 50 when twice as large, in about 1.3 GB of memory
 SUFFIXES = {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".bmp", ".gif", ".ppm", ".pgm", ".pbm", ".heic", ".avif"}
 
@@ -79,17 +80,21 @@ def sample(args: argparse.Namespace) -> int:
 def translate(args: argparse.Namespace) -> int:
     """Vessel maps -> fundus images; in a folder, map i as image i of the run `seed`."""
     from retsynth.export import fingerprint
-    from retsynth.images import read_mask
+    from retsynth.images import read_fundus, read_mask
 
     jobs = _jobs(args.mask, args.out)
+    photograph = args.photograph and _named(args.photograph, read_fundus)
     pipe = _pipeline(args)
-    origin = {"seed": args.seed, "style_seed": "own" if args.style_seed is None else args.style_seed, "weights": fingerprint(pipe)}
-    return _convert(
-        args,
-        jobs,
-        lambda path, index: pipe.translate(read_mask(path), args.style_seed, args.seed, index),
-        lambda index: {**origin, "index": index},
-    )
+    controls = {name: getattr(args, name) for name in CONTROLS}
+    source = "a photograph's" if args.photograph else "own" if args.style_seed is None else args.style_seed
+    origin = {"seed": args.seed, "style_seed": source, **controls, "weights": fingerprint(pipe)}
+    given = pipe.encode_style(photograph) if args.photograph else None if args.style_seed is None else pipe.style(args.style_seed)
+
+    def paint(path: Path, index: int) -> Tensor:
+        style = pipe.style(args.seed, index) if given is None else given
+        return pipe.translate(read_mask(path), pipe.adjust(style, **controls), args.seed, index)
+
+    return _convert(args, jobs, paint, lambda index: {**origin, "index": index})
 
 
 def upscale(args: argparse.Namespace) -> int:
@@ -108,10 +113,7 @@ def compare(args: argparse.Namespace) -> int:
     from retsynth.images import SIZE, read_image, read_mask
     from retsynth.metrics import psnr, ssim
 
-    try:
-        reference = read_image(args.reference)
-    except ValueError as error:
-        raise ValueError(f"{args.reference}: {error}") from None
+    reference = _named(args.reference, read_image)
     try:
         vessels = read_mask(args.reference)  # the file itself: a drawing may be in its transparency alone
     except ValueError:
@@ -164,6 +166,14 @@ def _files(source: Path) -> list[Path]:
     if not files:
         raise ValueError(f"{source}: there are no images in this folder")
     return files
+
+
+def _named(path: Path, read: Callable[[Path], np.ndarray | Tensor]) -> np.ndarray | Tensor:
+    """What `read` reads from a file; what it refuses is said with the file's name."""
+    try:
+        return read(path)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
 
 
 def _jobs(source: Path, out: Path) -> list[tuple[Path, Path]]:
@@ -265,12 +275,20 @@ def _whole(text: str, low: int, high: int) -> int:
 
 
 def _temperature(text: str) -> float:
+    return _number(text, 0, 2)
+
+
+def _control(text: str) -> float:
+    return _number(text, -2, 2)
+
+
+def _number(text: str, low: float, high: float) -> float:
     try:
         value = float(text)
     except ValueError:
         value = math.nan
-    if not 0 <= value <= 2:
-        raise argparse.ArgumentTypeError(f"expected a number from 0 to 2, got {text!r}")
+    if not low <= value <= high:
+        raise argparse.ArgumentTypeError(f"expected a number from {low} to {high}, got {text!r}")
     return value
 
 
@@ -304,8 +322,13 @@ def _parser() -> argparse.ArgumentParser:
     paint = command(translate, drawn)
     paint.add_argument("mask", type=Path, metavar="MASK", help="image file, or folder of image files")
     paint.add_argument("-o", "--out", type=Path, required=True, metavar="OUT", help="PNG file, or folder")
-    paint.add_argument("--style-seed", **style)
-    grain = "seed of grain, choroid and, without --style-seed, appearance (default: 0)"
+    looks = paint.add_mutually_exclusive_group()
+    looks.add_argument("--style-seed", **style)
+    looks.add_argument("--photograph", type=Path, metavar="IMAGE", help="fundus photograph whose appearance to take")
+    for name in CONTROLS:
+        change = f"change of {name}, in standard deviations over photographs, -2 to 2 (default: 0)"
+        paint.add_argument(f"--{name}", type=_control, default=0.0, metavar="X", help=change)
+    grain = "seed of grain, choroid and, without --style-seed or --photograph, appearance (default: 0)"
     paint.add_argument("--seed", type=_seed, default=0, metavar="N", help=grain)
 
     enlarge = command(upscale, "Make an image, or a folder of them, twice as wide and high.")

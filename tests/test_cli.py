@@ -12,11 +12,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from retsynth import __version__
+from retsynth import __version__, cli
 from retsynth.cli import main
 from retsynth.export import fingerprint
-from retsynth.images import COMMENT, read_mask, to_array, to_tensor
+from retsynth.images import COMMENT, read_fundus, read_mask, to_array, to_tensor
 from retsynth.metrics import psnr, ssim
+from retsynth.pix2pix import CONTROLS
 
 ROOT = Path(__file__).parents[1]
 COMMANDS = ("sample", "translate", "upscale", "compare", "export")
@@ -105,6 +106,19 @@ def test_translate_a_file(run, drawing, tiny_pipeline, tmp_path):
     assert np.array_equal(pixels(tmp_path / "out" / "fundus.png"), to_array(expected))
     run("translate", drawing, "-o", tmp_path / "default.png")
     assert np.array_equal(pixels(tmp_path / "default.png"), to_array(tiny_pipeline.translate(read_mask(drawing))))
+
+
+def test_translate_in_the_appearance_of_a_photograph_and_with_controls(run, drawing, tiny_pipeline, fundus_photograph, tmp_path):
+    photograph = tmp_path / "photograph.png"
+    Image.fromarray(fundus_photograph(3)).save(photograph)
+    assert run("translate", drawing, "-o", tmp_path / "a.png", "--photograph", photograph, "--contrast", -1, "--seed", 9)[0] == 0
+    style = tiny_pipeline.adjust(tiny_pipeline.encode_style(read_fundus(photograph)), contrast=-1)
+    assert np.array_equal(pixels(tmp_path / "a.png"), to_array(tiny_pipeline.translate(read_mask(drawing), style, 9)))
+    assert {"style_seed": "a photograph's", "contrast": "-1.0"}.items() <= Image.open(tmp_path / "a.png").text.items()
+    assert run("translate", drawing, "-o", tmp_path / "b.png", "--style-seed", 4, "--brightness", 1.5)[0] == 0
+    style = tiny_pipeline.adjust(tiny_pipeline.style(4), brightness=1.5)
+    assert np.array_equal(pixels(tmp_path / "b.png"), to_array(tiny_pipeline.translate(read_mask(drawing), style)))
+    assert cli.CONTROLS == CONTROLS
 
 
 def test_each_map_of_a_folder_is_another_eye(run, drawing, tiny_pipeline, tmp_path):
@@ -232,6 +246,12 @@ def test_compare_names_the_bad_image_and_scores_the_others(run, picture, tmp_pat
         (["sample", "--out", "{tmp}", "--weights", "{tmp}"], "no vae.safetensors"),
         (["translate", "{tmp}/picture.png", "-o", "{tmp}/out.png"], "looks like a photograph; upload a black and white vessel map"),
         (["translate", "{tmp}/drawing.png"], "-o"),
+        (
+            ["translate", "{tmp}/drawing.png", "-o", "{tmp}/x.png", "--photograph", "{tmp}/missing.png"],
+            "missing.png: there is no such file",
+        ),
+        (["translate", "{tmp}/drawing.png", "-o", "{tmp}/x.png", "--contrast", "3"], "a number from -2 to 2, got '3'"),
+        (["translate", "{tmp}/drawing.png", "-o", "{tmp}/x.png", "--photograph", "{tmp}/picture.png", "--style-seed", "1"], "not allowed"),
         (["translate", "{tmp}/missing.png", "-o", "{tmp}/out.png"], "missing.png: there is no such file"),
         (["translate", "{tmp}/drawing.png", "-o", "{tmp}/out.jpg"], "call it out.png"),
         (["translate", "{tmp}/drawing.png", "-o", "{tmp}/drawing.png"], "would overwrite"),

@@ -32,7 +32,7 @@ from PIL import Image, ImageOps
 
 from retsynth import __version__, notebook
 from retsynth.export import fingerprint
-from retsynth.images import to_array, write_image
+from retsynth.images import read_fundus, read_mask, to_array, write_image
 from retsynth.notebook import about, compare, generate, ipynb, pipe, translate
 from retsynth.notebook import cell as cells
 from retsynth.pipeline import CONTROLS, Pipeline
@@ -299,7 +299,7 @@ def test_endpoints_give_files_that_say_what_they_are(page, pictures, tmp_path):
     expected = {
         "generate": ((7, "flow", 3, "left", False), {"seed": "7", "prior": "flow", "style_seed": "3", "eye": "left"}),
         "vary": ((7, 0.5, 2), {"seed": "7", "strength": "0.5", "variation": "2"}),
-        "translate": ((pictures["map.png"], 3, 9), {"seed": "9", "style_seed": "3"}),
+        "translate": ((pictures["map.png"], 3, 9, None, 0, 0.5, 0), {"seed": "9", "style_seed": "3", "pigmentation": "0.5"}),
         "upscale": ((pictures["photo.png"],), {"method": "EDSR"}),
         "compare": ((pictures["photo.png"], pictures["other.jpg"]), {"shows": "SSIM map"}),
     }
@@ -318,7 +318,7 @@ def test_endpoints_answer_what_they_cannot_do_with_one_sentence(page, pictures):
     refused = {
         "generate": ((None, "flow", -1, "any", True), "a seed is a whole number"),
         "vary": ((7, None, 1), "strength"),
-        "translate": ((None, 0, 0), "there is no image"),
+        "translate": ((None, 0, 0, None, 0, 0, 0), "there is no image"),
         "upscale": ((None,), "there is no image"),
         "compare": ((pictures["photo.png"], None), "there is no image"),
     }
@@ -559,6 +559,20 @@ def test_programs_get_pairs_of_one_size_where_they_ask_for_them(page):
         assert np.array_equal(np.asarray(vessels), to_array(sample.annotation))
         assert fundus.size == (side, side)
         assert np.array_equal(np.asarray(fundus), to_array(sample.large if large else sample.fundus))
+
+
+def test_programs_paint_in_the_appearance_of_a_photograph_and_with_controls(page, pictures):
+    translate = next(block.fn for block in page.demo.fns.values() if block.api_name == "translate")
+    mask = read_mask(pictures["map.png"])
+    for photograph, controls in ((pictures["photo.png"], (0, 0, 0)), (None, (1, -0.5, 2)), (pictures["photo.png"], (0, 0, -1))):
+        style = pipe().encode_style(read_fundus(photograph)) if photograph else pipe().style(3)
+        style = pipe().adjust(style, **dict(zip(CONTROLS, controls, strict=True)))
+        file = translate(pictures["map.png"], 3, 9, photograph, *controls)
+        assert np.array_equal(np.asarray(Image.open(file)), to_array(pipe().translate(mask, style, 9)))
+        assert Image.open(file).text["style_seed"] == ("a photograph's" if photograph else "3")
+    for amount in (2.5, float("nan"), None):
+        with pytest.raises(gr.Error, match="pigmentation must be a number from -2 to 2"):
+            translate(pictures["map.png"], 3, 9, None, 0, amount, 0)
 
 
 def test_programs_compare_vessel_maps_as_vessel_maps(page, pictures, tmp_path):

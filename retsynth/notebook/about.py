@@ -42,6 +42,7 @@ client = Client("{ADDRESS}")
 vessels, fundus = client.predict(seed=7, api_name="/generate")
 vessels, fundus = client.predict(seed=7, strength=0.3, variation=1, api_name="/vary")
 fundus = client.predict(handle_file("vessels.png"), style=3, api_name="/translate")
+fundus = client.predict(handle_file("vessels.png"), photograph=handle_file("photograph.png"), api_name="/translate")
 large = client.predict(handle_file("fundus.png"), api_name="/upscale")
 ```
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import gradio as gr
+from torch import Tensor
 
 from retsynth.images import png_bytes, read_fundus, read_image, read_mask
 from retsynth.notebook import asset, pen, pipe
@@ -41,13 +42,19 @@ def paint(run: Run, drawing: str, style: int, photo: str | None, seed: int, **co
     if not vessels or not read_image(vessels).any():
         yield None, gr.update(value=None, interactive=False)  # no image is that of an empty map
         raise ValueError("the map is blank: draw a vessel, or start from a tree or an upload")
-    mask, code = read_mask(vessels), pen().encode_style(read_fundus(photo)) if photo else pen().style(style)
-    fundus = pen().translate(mask, style=pen().adjust(code, **controls), seed=seed)
-    notes = {"seed": seed, "style_seed": "a photograph's" if photo else style, **controls}
+    mask = read_mask(vessels)
+    fundus, notes = painted(mask, style, photo, seed, controls)
     run.reads("vessels.png", vessels)
     if photo:
         run.reads("photograph.png", Path(photo).read_bytes())
     yield run.png("fundus", fundus, shown=True, **notes), gr.update(value=run.png("vessels", mask, **notes), interactive=True)
+
+
+def painted(mask: Tensor, style: int, photo: str | None, seed: int, controls: dict[str, float]) -> tuple[Tensor, dict[str, object]]:
+    """The fundus image (1, 3, 512, 512) of a map, in the appearance of a photograph or, without one, of a seed; and what it was made of."""
+    code = pen().encode_style(read_fundus(photo)) if photo else pen().style(style)
+    fundus = pen().translate(mask, style=pen().adjust(code, **controls), seed=seed)
+    return fundus, {"seed": seed, "style_seed": "a photograph's" if photo else style, **controls}
 
 
 def tree(seed: int) -> str:
@@ -60,23 +67,34 @@ def given_map(path: str | None) -> str:
     return url(read_mask(path)) if path else gr.skip()
 
 
-def url(mask) -> str:
+def url(mask: Tensor) -> str:
     """(1, 1, 512, 512) in [0, 1] -> PNG data URL."""
     return "data:image/png;base64," + base64.b64encode(png_bytes(mask)).decode()
 
 
-def translate(vessels: str, style: int, seed: int) -> bytes:
+def translate(
+    vessels: str, style: int, seed: int, photograph: str | None = None, brightness: float = 0, pigmentation: float = 0, contrast: float = 0
+) -> bytes:
     """Paint a synthetic retinal fundus image from a vessel map. Not for diagnosis.
 
     Args:
         vessels: the vessel map, an image of light vessels on dark or dark on light, any size.
         style: the seed of the appearance, a whole number from 0 to 4294967295.
         seed: the seed of the grain and the choroid's texture, in the same range.
+        photograph: a fundus photograph whose appearance is taken, in place of that of the seed.
+        brightness: how much brighter, in standard deviations over photographs, from -2 to 2.
+        pigmentation: how much redder, likewise.
+        contrast: how much clearer, likewise; less is what haze does.
 
     Returns:
         the fundus image, 512 x 512 px
     """
-    return png(pen().translate(read_mask(vessels), style=style, seed=seed), seed=seed, style_seed=style)
+    controls = dict(zip(CONTROLS, (brightness, pigmentation, contrast), strict=True))
+    for name, amount in controls.items():
+        if amount is None or not -2 <= amount <= 2:
+            raise ValueError(f"{name} must be a number from -2 to 2, got {amount}")
+    fundus, notes = painted(read_mask(vessels), style, photograph, seed, controls)
+    return png(fundus, **notes)
 
 
 def tab(page: Page) -> SimpleNamespace:
@@ -110,7 +128,13 @@ def tab(page: Page) -> SimpleNamespace:
     with gr.Row(visible=False):
         endpoint(
             translate,
-            [upload("vessels"), gr.Number(0, label="style", precision=0), gr.Number(0, label="seed", precision=0)],
+            [
+                upload("vessels"),
+                gr.Number(0, label="style", precision=0),
+                gr.Number(0, label="seed", precision=0),
+                upload("photograph"),
+                *(gr.Number(0, label=name) for name in CONTROLS),
+            ],
             [gr.Image(format="png", label="fundus")],
             on_gpu=False,
         )
