@@ -475,7 +475,8 @@ it does not give in full; with Wang's (Gaussian window 11 px) real maps reach th
   away from the macula before the painting: 0.77, 0.78 and 0.83 by Lite1, 0.55, 0.59 and 0.60 by Lite2. Not used.
 * Those ellipses among the looks that a style carries, in place of the rings, and the moments of red alone and of green alone at two sizes
   beside colour's at four, on a GPU: 1,438 steps of 24 images in 8 minutes of an H200, at 2.5e-4, falling to nothing over the last quarter;
-  discriminators that knew nothing and learned alone for the first 120; the moments' averages over 2.5 steps (`--decay 0.6`). 60 trees not
+  discriminators that knew nothing and learned alone for the first 120; the moments' averages over 2.5 steps (`--decay 0.6`), the networks
+  written out for a whole batch at a time by a throw-away script (the same values to 2e-6), the rate by the clock. 60 trees not
   learned from, in the 20 photographs' styles, distances from the photographs' looks, before in brackets: discs 0.27 (0.34), structure 0.20
   (0.26), what colours share 0.16 (0.23), vessels 0.16 (0.24), their variety 0.49 (0.55), colours 0.06 (0.08). Discs are a little smaller
   and more upright, as photographs' are; by eye about as many have two lobes. Told on the training half by Lite1 and Lite2, 100 trees: 0.63
