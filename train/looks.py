@@ -66,8 +66,8 @@ class Looks(nn.Module):
         each = zip(fundus, vessels, rims, strict=True)
         groups = zip(*(self.measure(f[None], v[None], pieces(v[None]), r[None]) for f, v, r in each), strict=True)
         for name, group in zip(self.names, groups, strict=True):
-            measured = torch.cat(group)
-            spread = (measured[rims[:, 2] > 0] if name == "disc_looks" else measured).std(0)
+            measured, known = torch.cat(group), rims[:, 2] > 0
+            spread = (measured[known] if name == "disc_looks" and known.sum() > 1 else measured).std(0)
             self.register_buffer(name, spread.clamp(min=0.3 * float(spread.mean())))
 
     def measure(self, fundus: Tensor, vessels: Tensor, cut: Tensor, rim: Tensor) -> tuple[Tensor, ...]:

@@ -268,8 +268,13 @@ def finding_loss(logits: Tensor, disc: Tensor) -> Tensor:
     return -(truth / truth.sum(1, keepdim=True) * logits.float().flatten(1).log_softmax(1)).sum(1).mean()
 
 
-def native_batch(plain: Drive, discs: Tensor, ellipses: Tensor, cuts: Tensor, paths: list[list], config: Config, generator) -> Batch:
-    """Photographs as they are, or of the other eye: no resampling has smoothed their grain, no rotation has turned its rows."""
+def native_batch(
+    plain: Drive, discs: Tensor, ellipses: Tensor, cuts: Tensor, paths: list[list], config: Config, generator: torch.Generator
+) -> Batch:
+    """Photographs as they are, or of the other eye: no resampling has smoothed their grain, no rotation has turned its rows.
+
+    `ellipses` (M, 4) and `cuts` (M, 2, S, S): the photographs' `rims` and their vessels' `pieces`.
+    """
     chosen = torch.randint(0, len(plain.fundus), (config.batch,), generator=generator)
     axes = [3] * int(torch.randint(0, 2, (1,), generator=generator))
     strokes = torch.stack([sketch(paths[i], plain.fov.shape[-1], generator) for i in chosen]).flip(axes)

@@ -78,6 +78,10 @@ def test_looks_are_a_photographs_whatever_its_vessels_and_each_is_told_by_its_ow
     unknown = torch.cat((here, torch.zeros(1, 2)), 1)
     assert apart(known=unknown, rim=0.2)["disc_looks"] == 0 and apart(known=unknown, colour=(0.7, 0.4, 0.15))["colours"] > 0
 
+    of_none = Looks(torch.cat(several), vessels[:1].expand(3, -1, -1, -1), unknown.expand(3, -1))  # data whose discs nobody drew
+    losses = dict(zip(of_none.names, of_none(several[0], vessels[:1], here, several[1], vessels[:1], unknown), strict=True))
+    assert losses["disc_looks"] == 0 and all(loss.isfinite() for loss in losses.values())
+
 
 def test_a_disc_is_seen_in_rings_and_directions_from_the_nose_on():
     axis = (torch.arange(256) + 0.5) / 128 - 1
