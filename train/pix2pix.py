@@ -8,12 +8,12 @@ its own style and texture code and is held to it by pixel and feature losses; th
 paints the photograph's vessels, whose contrast, and the coarse colours and the disc, are to come out; or a part of them, as in a drawing
 that is not finished, held to what the averaged network paints of all; or a tree that the other networks sampled. No photograph of it
 exists: the discriminators see it without its map, by which alone they would know it, and the means and variances of whole images' ImageNet
-features, at four sizes, and of the disc and its surroundings, enlarged, are held to the photographs' (Santos et al. 2019). Its style is
-drawn from the law, as the product does, or it is a photograph's, whose looks it is to have then: under the photograph's own map the network
-knows them by the map, and the style learns little of them. In all three a segmenter is to read the vessels off the image. In half of the
-steps the discriminators, too, look at the disc: of an image it is a fiftieth, and by it ours were told. Five of eight photographs are shown
-as they are: warping one blurs its grain. Training that starts from weights begins with discriminators that know nothing, so they may learn
-alone for a while.
+features, at four sizes, of red and of green alone, and of the disc and its surroundings, enlarged, are held to the photographs' (Santos
+et al. 2019). Its style is drawn from the law, as the product does, or it is a photograph's, whose looks it is to have then: under the
+photograph's own map the network knows them by the map, and the style learns little of them. In all three a segmenter is to read the
+vessels off the image. In half of the steps the discriminators, too, look at the disc: of an image it is a fiftieth, and by it ours were
+told. Five of eight photographs are shown as they are: warping one blurs its grain. Training that starts from weights begins with
+discriminators that know nothing, so they may learn alone for a while.
 """
 
 import os
