@@ -182,7 +182,7 @@ class Pipeline:
         unknown = set(controls) - set(CONTROLS)
         if unknown:
             raise ValueError(f"no such control: {', '.join(sorted(unknown))}; there are {', '.join(CONTROLS)}")
-        amounts = torch.tensor([float(controls.get(name, 0)) for name in CONTROLS])
+        amounts = torch.tensor([float(controls.get(name, 0)) for name in CONTROLS], dtype=torch.float32)
         return style + amounts @ self.pix2pix.style_controls.cpu()
 
     @_stage
@@ -222,7 +222,7 @@ class Pipeline:
     def upscale(self, image: Tensor) -> Tensor:
         """Colour images (N, 3, H, W) -> (N, 3, 2H, 2W), in overlapping tiles where they are large: the tiles' seams do not show."""
         image = _checked(image, "an image", 3, None)
-        large = torch.empty(len(image), 3, 2 * image.shape[2], 2 * image.shape[3])
+        large = torch.empty(len(image), 3, 2 * image.shape[2], 2 * image.shape[3], dtype=torch.float32)
         for single, whole in zip(image, large, strict=True):
             for tile, rows, columns in self._tiles(lambda y, x, single=single: single[None, :, y, x], *image.shape[2:]):
                 whole[:, rows, columns] = tile[0]

@@ -141,8 +141,8 @@ class DiscFinder(nn.Module):
         weights = logits.float().flatten(1).softmax(1).view_as(logits)
         best = weights.flatten(1).argmax(1)
         row, column = (best // weights.shape[-1])[:, None, None], (best % weights.shape[-1])[:, None, None]
-        rows = torch.arange(weights.shape[-2], device=weights.device)[:, None]
-        columns = torch.arange(weights.shape[-1], device=weights.device)
+        rows = torch.arange(weights.shape[-2], dtype=torch.float32, device=weights.device)[:, None]
+        columns = torch.arange(weights.shape[-1], dtype=torch.float32, device=weights.device)
         near = weights[:, 0] * (((rows - row).abs() <= 1) & ((columns - column).abs() <= 1))
         near = near / near.sum((1, 2), keepdim=True)
         x = (near * ((columns + 0.5) * 2 / len(columns) - 1)).sum((1, 2))
@@ -152,8 +152,8 @@ class DiscFinder(nn.Module):
 
 def disc_map(disc: Tensor, height: int, width: int) -> Tensor:
     """A place (N, 2), x and y from -1 to 1 -> how near to it each pixel is, (N, 1, height, width) in [0, 1]: a Gaussian as wide as DISC."""
-    x = (torch.arange(width, device=disc.device) + 0.5) * 2 / width - 1
-    y = (torch.arange(height, device=disc.device) + 0.5) * 2 / height - 1
+    x = (torch.arange(width, dtype=torch.float32, device=disc.device) + 0.5) * 2 / width - 1
+    y = (torch.arange(height, dtype=torch.float32, device=disc.device) + 0.5) * 2 / height - 1
     across, down = ((axis - place[:, None]).square() for axis, place in ((x, disc[:, 0]), (y, disc[:, 1])))
     return (-(down[:, None, :, None] + across[:, None, None]) / (2 * DISC**2)).exp()
 

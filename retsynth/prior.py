@@ -93,7 +93,7 @@ class FlowPrior(nn.Module):
 
     def forward(self, x: Tensor, t: Tensor, eye: Tensor) -> Tensor:
         """Velocity (N, z, h, w) at standardised x (N, z, h, w), time t (N,) in [0, 1]."""
-        frequencies = torch.exp(-math.log(1000) * torch.arange(32, device=x.device) / 31) * 1000
+        frequencies = torch.exp(-math.log(1000) * torch.arange(32, dtype=torch.float32, device=x.device) / 31) * 1000
         angles = t[:, None] * frequencies
         embedding = F.silu(self.time(torch.cat((angles.sin(), angles.cos()), 1)) + self.eye(eye))
         h = F.pixel_unshuffle(x, 2)
@@ -138,7 +138,7 @@ def coin(noise: Tensor) -> Tensor:
 def schedule(steps: int, shift: float = 1.0, start: float = 0.0) -> Tensor:
     """Times (K + 1,) from `start` to 1: of `steps` from 0 to 1, those that are left; `shift` times denser at 0 than even ones."""
     first = shift * start / (1 + (shift - 1) * start)  # `start` on the even scale
-    even = torch.linspace(first, 1, max(1, round(steps * (1 - first))) + 1)
+    even = torch.linspace(first, 1, max(1, round(steps * (1 - first))) + 1, dtype=torch.float32)
     return even / (even + shift * (1 - even))
 
 

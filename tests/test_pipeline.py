@@ -71,6 +71,15 @@ def test_the_same_seed_gives_the_same_bytes(tiny_pipeline, sample):
     torch.set_rng_state(state)
 
 
+def test_pytorchs_default_type_does_not_matter(tiny_pipeline, sample):
+    torch.set_default_dtype(torch.float64)
+    try:
+        assert same(tiny_pipeline(7, count=3), sample)
+        assert tiny_pipeline.adjust(sample.style, pigmentation=1).dtype == torch.float32
+    finally:
+        torch.set_default_dtype(torch.float32)
+
+
 def test_one_call_for_four_equals_four_calls(tiny_pipeline):
     four = tiny_pipeline(3, count=4, first=10)
     for i in range(4):
