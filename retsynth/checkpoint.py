@@ -78,7 +78,7 @@ def load(model_class: type[Model], path: str | os.PathLike, device: torch.device
         with Uninitialised():
             model = model_class(model_class.Config(**json.loads(metadata["config"])))
         model.load_state_dict(tensors, strict=True, assign=True)
-    except (TypeError, KeyError, RuntimeError, json.JSONDecodeError) as error:
+    except (TypeError, KeyError, RuntimeError, ValueError) as error:
         raise ValueError(f"{path} does not fit {model_class.__name__}: {error}") from error
     return model.to(device).eval().requires_grad_(False)
 
@@ -109,4 +109,4 @@ def locate(source: str | os.PathLike, name: str) -> Path:
     try:
         return Path(hf_hub_download(named[1], name, revision=named[2]))
     except (OSError, ValueError) as error:
-        raise ValueError(f"cannot fetch {name} from the Hub repository {source}: {error}") from error
+        raise ValueError(f"there is no folder {source}, and {name} cannot be fetched from the Hub repository: {error}") from error

@@ -82,7 +82,7 @@ def translate(args: argparse.Namespace) -> int:
     from retsynth.export import fingerprint
     from retsynth.images import read_fundus, read_mask
 
-    jobs = _jobs(args.mask, args.out)
+    jobs = _jobs(args.mask, args.out, args.photograph)
     photograph = args.photograph and _named(args.photograph, read_fundus)
     pipe = _pipeline(args)
     controls = {name: getattr(args, name) for name in CONTROLS}
@@ -176,8 +176,8 @@ def _named(path: Path, read: Callable[[Path], np.ndarray | Tensor]) -> np.ndarra
         raise ValueError(f"{path}: {error}") from None
 
 
-def _jobs(source: Path, out: Path) -> list[tuple[Path, Path]]:
-    """What to read and where to write it: a file to a PNG file or into a folder, a folder into a folder."""
+def _jobs(source: Path, out: Path, beside: Path | None = None) -> list[tuple[Path, Path]]:
+    """What to read and where to write it: a file to a PNG file or into a folder, a folder into a folder. `beside`: read as well."""
     files = _files(source)
     if source.is_dir() or out.is_dir() or not out.suffix:
         if out.exists() and not out.is_dir():
@@ -191,8 +191,9 @@ def _jobs(source: Path, out: Path) -> list[tuple[Path, Path]]:
     for file, target in jobs:
         if target in written:
             raise ValueError(f"{written[target]} and {file.name} would both become {target.name}; rename one")
-        if target.exists() and target.samefile(file):
-            raise ValueError(f"{file}: the result would overwrite it; write to another place")
+        for read in filter(None, (file, beside)):
+            if target.exists() and read.exists() and target.samefile(read):
+                raise ValueError(f"{read}: the result would overwrite it; write to another place")
         written[target] = file
     return jobs
 
@@ -209,7 +210,7 @@ def _convert(
     from retsynth.images import write_image
 
     code = 0
-    for index, (source, target) in enumerate(tqdm(jobs, unit="image", disable=None if len(jobs) > 1 else True)):
+    for index, (source, target) in enumerate(tqdm(jobs, unit="image", disable=None if len(jobs) > 1 and sys.stderr else True)):
         try:
             image = convert(source, index)
         except ValueError as error:
@@ -303,7 +304,7 @@ def _parser() -> argparse.ArgumentParser:
         if models:
             where = "folder of the weights, or Hugging Face Hub repository, owner/name or owner/name@revision (default: the project's)"
             added.add_argument("--weights", default=WEIGHTS, help=where)
-            added.add_argument("--device", help="cpu, cuda, … (default: cuda where there is one)")
+            added.add_argument("--device", help="cpu, cuda, ... (default: cuda where there is one)")
         return added
 
     style = {"type": _seed, "metavar": "S", "help": "seed of the appearance: colour, light, pigmentation (default: follows --seed)"}
@@ -351,7 +352,9 @@ def _parser() -> argparse.ArgumentParser:
     pairs.add_argument("--first", type=_seed, default=0, metavar="I", help="first pair, where several machines share a run (default: 0)")
     pairs.add_argument("--eye", **eye)
     pairs.add_argument("--style-seed", **style | {"help": "one appearance for all (default: each its own)"})
-    layout = "folder: images/, vessels/, fov/ with 0000.png …; drive: training/ as DRIVE has it; metadata.csv in both (default: folder)"
+    layout = (
+        "folder: images/, vessels/, fov/ with 0000.png and on; drive: training/ as DRIVE has it; metadata.csv in both (default: folder)"
+    )
     pairs.add_argument("--layout", choices=("folder", "drive"), default="folder", help=layout)
     pairs.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to write to")
     return parser

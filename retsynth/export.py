@@ -9,13 +9,14 @@ import csv
 import hashlib
 import io
 import os
+import sys
 from pathlib import Path
 
 from torch import Tensor
 from tqdm import tqdm
 
 from retsynth import __version__
-from retsynth.images import COMMENT, read_metadata, write_bytes, write_image
+from retsynth.images import COMMENT, is_cut_off, read_metadata, write_bytes, write_image
 from retsynth.pipeline import EYES, Pipeline
 
 
@@ -30,7 +31,7 @@ class FolderLayout:
         self.metadata = folder / "metadata.csv"
         self.whole: set[int] = set()  # pairs that were looked at already
         if not self.indices() and self.metadata.exists():
-            raise self.foreign()
+            raise self.foreign(self.metadata)
         for path in self.files(0).values():
             path.parent.mkdir(parents=True, exist_ok=True)
 
@@ -47,20 +48,24 @@ class FolderLayout:
             for path in (self.folder / folder).glob("[!.]*"):
                 number = path.name.removesuffix(tail)
                 if not number.isdecimal() or path.name != name.format(int(number)):
-                    raise self.foreign()
+                    raise self.foreign(path)
                 numbers.add(int(number))
         return sorted(numbers)
 
     def holds(self, index: int, origin: dict[str, object]) -> bool:
-        """Whether pair `index` is there, whole. Raises ValueError where a file of it is of another origin, rather than mix or overwrite."""
+        """Whether pair `index` is there, whole, and none of its files cut off. Raises ValueError where one is of another origin, rather
+        than mix or overwrite."""
         if index in self.whole:
             return True
         there = [path for path in self.files(index).values() if path.exists()]
         # another version may make another pair of the same seed and weights
-        wanted = {**{key: str(value) for key, value in origin.items()}, "Software": f"retsynth {__version__}"}.items()
-        if not all(wanted <= read_metadata(path).items() for path in there):
-            raise self.foreign()
-        if len(there) == len(self.FILES):
+        wanted = {"Software": f"retsynth {__version__}", **{key: str(value) for key, value in origin.items()}}
+        for path in there:
+            found = read_metadata(path)
+            for key, value in wanted.items():
+                if found.get(key) != value:
+                    raise self.foreign(path, f"its {key} is {found[key]!r}, not {value!r}" if key in found else "")
+        if len(there) == len(self.FILES) and not any(is_cut_off(path) for path in there):
             self.whole.add(index)
         return index in self.whole
 
@@ -84,8 +89,11 @@ class FolderLayout:
             writer.writerow([index, *origin.values(), *names, f"retsynth {__version__}", COMMENT])
         write_bytes(self.metadata, table.getvalue().encode())
 
-    def foreign(self) -> ValueError:
-        return ValueError(f"{self.folder} holds files of other options, weights or versions, or from elsewhere; export to an empty folder")
+    @staticmethod
+    def foreign(path: Path, differs: str = "") -> ValueError:
+        """The refusal of a file that is none of this export's."""
+        why = differs or "it is damaged or from elsewhere"
+        return ValueError(f"{path} is not of this export: {why}; move it away, or export to an empty folder")
 
 
 class DriveLayout(FolderLayout):
@@ -138,7 +146,7 @@ def export(
     there = {index for index in target.indices() if target.holds(index, origin)}
     written = 0
     try:
-        for index in tqdm(range(first, first + count), desc="pairs", unit="pair", disable=None):
+        for index in tqdm(range(first, first + count), desc="pairs", unit="pair", disable=None if sys.stderr else True):
             if index not in there:
                 sample = pipe(seed, first=index, eye=eye, style_seed=style_seed, upscale=False)
                 target.write(index, {"images": sample.fundus, "vessels": sample.annotation, "fov": pipe.fov}, origin)

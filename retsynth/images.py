@@ -8,6 +8,7 @@ import io
 import json
 import logging
 import os
+import threading
 import warnings
 from pathlib import Path
 from typing import BinaryIO
@@ -66,6 +67,8 @@ def read_mask(source: Source) -> Tensor:
     if evenness >= EVEN and _radius(vessels) > SIZE * 3 / 64:  # no vessel is that wide: it is a disc and its surround that differ
         brighter = vessels if rgb[vessels].mean() > rgb[~vessels].mean() else ~vessels
         vessels, evenness = _differing_from_ground(rgb, _inside_of(brighter))
+        if _radius(vessels) > SIZE / 32:  # an optic disc, in one channel of a photograph for instance
+            evenness = 0
     if evenness < EVEN:
         raise ValueError("this looks like a photograph; upload a black and white vessel map")
     return torch.from_numpy(_fit_map(vessels)).float()[None, None]
@@ -115,20 +118,29 @@ def png_bytes(image: Tensor | np.ndarray, **metadata: object) -> bytes:
 def write_image(path: str | os.PathLike, image: Tensor | np.ndarray, **metadata: object) -> None:
     """Write `image` losslessly as PNG, TIFF or, in grey, GIF, by the suffix of `path`, with the metadata of `png_bytes`: in TIFF's
     ImageDescription and GIF's comment as JSON. Atomically: there is the whole file or none. Raises ValueError for another suffix."""
-    write_bytes(path, _encoded(image, Path(path).suffix, metadata))
+    write_bytes(path, _encoded(image, Path(path).suffix.lower(), metadata))
 
 
 def read_metadata(path: str | os.PathLike) -> dict[str, str]:
     """What `write_image` wrote beside the pixels; {} for a file that is no image, or has nothing of the kind."""
-    try:
-        with Image.open(path, formats=FORMATS) as image:
+    with Path(path).open("rb") as file:
+        try:
+            image = _open(file, MAX_PIXELS)
             if image.format == "PNG":
                 return dict(image.info)
             notes = image.info.get("comment", "{}") if image.format == "GIF" else image.getexif().get(ExifTags.Base.ImageDescription, "{}")
             found = json.loads(notes)
             return found if isinstance(found, dict) else {}
-    except (UnidentifiedImageError, UnicodeDecodeError, json.JSONDecodeError):
-        return {}
+        except Exception:  # hostile headers, as in `_open`, and notes that are none of ours
+            return {}
+
+
+def is_cut_off(path: str | os.PathLike) -> bool:
+    """Whether the end of a PNG or GIF file is missing, as of one that was not copied to its end."""
+    end = {".png": b"IEND\xaeB`\x82", ".gif": b";"}.get(Path(path).suffix.lower(), b"")
+    with Path(path).open("rb") as file:
+        file.seek(-min(len(end), file.seek(0, os.SEEK_END)), os.SEEK_END)
+        return file.read() != end
 
 
 def _encoded(image: Tensor | np.ndarray, suffix: str, metadata: dict[str, object]) -> bytes:
@@ -152,7 +164,7 @@ def _encoded(image: Tensor | np.ndarray, suffix: str, metadata: dict[str, object
 def write_bytes(path: str | os.PathLike, content: bytes) -> None:
     """Write a file atomically: a reader, or a kill at any moment, finds the old file or the new one."""
     path = Path(path)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")  # another process may write the same
+    partial = path.with_name(f".{os.getpid()}-{threading.get_ident()}.partial")  # others may write the same; a long name leaves no room
     try:
         partial.write_bytes(content)
         os.replace(partial, path)
@@ -187,7 +199,7 @@ def _read_rgba(source: Source, max_pixels: int) -> np.ndarray:
             return _decode(source, max_pixels)
         try:
             with io.BytesIO(source) if isinstance(source, bytes | bytearray) else Path(source).open("rb") as file:
-                return _decode(_open(file, max_pixels), max_pixels)
+                return _decode(_open(file if file.seekable() else io.BytesIO(file.read()), max_pixels), max_pixels)
         except FileNotFoundError:
             raise ValueError("there is no such file") from None
         except IsADirectoryError:
@@ -255,8 +267,9 @@ def _to_8_bit(values: np.ndarray) -> np.ndarray:
     fractions = (1,) if np.issubdtype(values.dtype, np.floating) else ()
     values = np.nan_to_num(values.astype(np.float32), nan=0, posinf=0, neginf=0).clip(min=0)
     peak = values.max()
-    white = next((white for white in (*fractions, 255, 4095, 65535) if peak <= white), peak)
-    return (values * (255 / white)).round().astype(np.uint8)
+    # resampled fractions may lie a little over 1
+    white = next((white for white in (*fractions, 255, 4095, 65535) if peak <= (1.01 if white == 1 else white)), peak)
+    return (values * (255 / white)).round().clip(max=255).astype(np.uint8)
 
 
 def _channels(array: np.ndarray) -> np.ndarray:

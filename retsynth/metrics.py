@@ -66,7 +66,10 @@ def _pair(a: Picture, b: Picture) -> tuple[np.ndarray, np.ndarray]:
 
 def _picture(image: Picture) -> np.ndarray:
     """-> float64 (H, W, C) in [0, 1]."""
-    array = image.detach().cpu().numpy() if isinstance(image, Tensor) else np.asarray(image)
+    if isinstance(image, Tensor):
+        image = image.detach().cpu()
+        image = image.double() if image.is_floating_point() else image  # NumPy has no bfloat16
+    array = np.asarray(image)
     if array.ndim == 4 and len(array) == 1:
         array = array[0].transpose(1, 2, 0)
     elif array.ndim == 3 and isinstance(image, Tensor):

@@ -11,6 +11,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from numbers import Real
 
 import numpy as np
 import torch
@@ -74,7 +75,7 @@ class Pipeline:
         self.vae, self.prior, self.denoiser, self.pix2pix, self.edsr = (
             model.to(self.device, memory_format=torch.channels_last).eval() for model in (vae, prior, denoiser, pix2pix, edsr)
         )
-        axis = torch.arange(SIZE) - (SIZE - 1) / 2
+        axis = torch.arange(SIZE, device="cpu") - (SIZE - 1) / 2
         self.fov = ((axis[:, None] ** 2 + axis**2).sqrt() <= SIZE / 2 - 1).float()[None, None]  # (1, 1, 512, 512)
 
     @classmethod
@@ -86,6 +87,7 @@ class Pipeline:
         """
         device = device or ("cuda" if torch.cuda.is_available() else "cpu")
         classes = {"vae": ResidualVAE, "prior": FlowPrior, "denoiser": Denoiser, "pix2pix": Pix2Pix, "edsr": EDSR}
+        checkpoint.locate(source, "vae.safetensors")  # where it is not, the others are not asked for
         with ThreadPoolExecutor() as pool:  # the files are read side by side
             files = pool.map(lambda name: checkpoint.locate(source, f"{name}.safetensors"), classes)
             models = list(pool.map(checkpoint.load, classes.values(), files))
@@ -110,10 +112,9 @@ class Pipeline:
         `style_seed` gives all images one appearance (default: each its own), `progress` hears the share done and the stage's name between
         stages.
         """
-        if count < 1:
+        if _whole(count, "a count") < 1:
             raise ValueError(f"count must be 1 or more, got {count}")
-        if not 0 <= temperature <= 2:
-            raise ValueError(f"temperature must lie between 0 and 2, got {temperature}")
+        _number(temperature, "temperature", 0, 2)
         stages = 5 if upscale else 4
         parts: list[tuple[Tensor, ...]] = []
         for i in range(count):
@@ -182,8 +183,8 @@ class Pipeline:
         unknown = set(controls) - set(CONTROLS)
         if unknown:
             raise ValueError(f"no such control: {', '.join(sorted(unknown))}; there are {', '.join(CONTROLS)}")
-        amounts = torch.tensor([float(controls.get(name, 0)) for name in CONTROLS], dtype=torch.float32)
-        return style + amounts @ self.pix2pix.style_controls.cpu()
+        amounts = torch.tensor([float(controls.get(name, 0)) for name in CONTROLS], dtype=torch.float32, device="cpu")
+        return style.cpu() + amounts @ self.pix2pix.style_controls.cpu()
 
     @_stage
     def encode_style(self, fundus: Tensor) -> Tensor:
@@ -222,13 +223,13 @@ class Pipeline:
     def upscale(self, image: Tensor) -> Tensor:
         """Colour images (N, 3, H, W) -> (N, 3, 2H, 2W), in overlapping tiles where they are large: the tiles' seams do not show."""
         image = _checked(image, "an image", 3, None)
-        large = torch.empty(len(image), 3, 2 * image.shape[2], 2 * image.shape[3], dtype=torch.float32)
+        large = torch.empty(len(image), 3, 2 * image.shape[2], 2 * image.shape[3], dtype=torch.float32, device="cpu")
         for single, whole in zip(image, large, strict=True):
             for tile, rows, columns in self._tiles(lambda y, x, single=single: single[None, :, y, x], *image.shape[2:]):
                 whole[:, rows, columns] = tile[0]
         return large
 
-    @torch.no_grad()
+    @_stage
     def upscale_array(self, image: np.ndarray) -> np.ndarray:
         """One image (H, W, 3) uint8 -> (2H, 2W, 3) uint8, as `upscale` has it; beside the result no map of the large size is held."""
         if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or min(image.shape[:2]) < 4:
@@ -254,16 +255,16 @@ class Pipeline:
         """Between two noises, t from 0 to 1, along the sphere on which N(0, I) lives (Shoemake 1985).
 
         Every step is as likely as its ends, which a straight line's are not."""
-        angle = torch.arccos((z0 * z1).sum() / (z0.norm() * z1.norm()).clamp(min=1e-12))
-        if angle.sin() < 1e-4:  # the same direction: any path will do
+        cosine = (z0 * z1).sum() / (z0.norm() * z1.norm()).clamp(min=1e-12)
+        angle = torch.arccos(cosine.clamp(-1, 1))  # rounding takes that of two equal ones past 1
+        if angle.sin() < 1e-4:  # the same direction, or opposite ones, between which no arc is the shortest
             return torch.lerp(z0, z1, t)
         return (torch.sin((1 - t) * angle) * z0 + torch.sin(t * angle) * z1) / torch.sin(angle)
 
     @staticmethod
     def vary(z: Tensor, strength: float, seed: int) -> Tensor:
         """A noise near z: `strength` 0 is z, 1 another tree. Still N(0, I), since the squares of the weights add up to 1."""
-        if strength is None or not 0 <= strength <= 1:
-            raise ValueError(f"strength must lie between 0 and 1, got {strength}")
+        _number(strength, "strength", 0, 1)
         return (1 - strength**2) ** 0.5 * z + strength * _normal(tuple(z.shape), seed, 0, stream=3)
 
     def before_each_layer(self, call: Callable[[], None]) -> None:
@@ -297,6 +298,11 @@ def _whole(value: object, what: str) -> int:
     return number
 
 
+def _number(value: object, what: str, low: float, high: float) -> None:
+    if isinstance(value, bool) or not isinstance(value, Real) or not low <= value <= high:
+        raise ValueError(f"{what} must lie between {low} and {high}, got {value!r}")
+
+
 def _checked(tensor: Tensor, what: str, channels: int, size: int | None = SIZE, bounds: tuple[int, int] = (0, 1)) -> Tensor:
     """`tensor` in float32, where it is one of floats (N, channels, size, size) within `bounds`; `size` None: 4 px or more each way."""
     shape = f"(N, {channels}, H, W), 4 px or more each way" if size is None else f"(N, {channels}, {size}, {size})"
@@ -313,4 +319,4 @@ def _checked(tensor: Tensor, what: str, channels: int, size: int | None = SIZE, 
     low, high = (float(end) for end in tensor.aminmax())
     if not bounds[0] - 0.01 <= low <= high <= bounds[1] + 0.01:  # a little over, as resizing gives it, does no harm
         raise ValueError(f"{what} must hold numbers from {bounds[0]} to {bounds[1]}, got {low:g} to {high:g}: {cure}")
-    return tensor.float()
+    return tensor.float().cpu()

@@ -138,7 +138,7 @@ def coin(noise: Tensor) -> Tensor:
 def schedule(steps: int, shift: float = 1.0, start: float = 0.0) -> Tensor:
     """Times (K + 1,) from `start` to 1: of `steps` from 0 to 1, those that are left; `shift` times denser at 0 than even ones."""
     first = shift * start / (1 + (shift - 1) * start)  # `start` on the even scale
-    even = torch.linspace(first, 1, max(1, round(steps * (1 - first))) + 1, dtype=torch.float32)
+    even = torch.linspace(first, 1, max(1, round(steps * (1 - first))) + 1, dtype=torch.float32, device="cpu")
     return even / (even + shift * (1 - even))
 
 

@@ -1,6 +1,6 @@
 """The residual VAE that turns a latent into a vessel map (Sengupta et al. 2019, section 2.1; residual blocks of He et al. 2016).
 
-Three quarters of the work happens at 1/8 of the map's resolution: the map enters by pixel-unshuffle and leaves by pixel-shuffle
+Two thirds of the work happens at 1/8 of the map's resolution: the map enters by pixel-unshuffle and leaves by pixel-shuffle
 (Shi et al. 2016), which keeps one-pixel vessels exact and costs little on a CPU.
 """
 

@@ -96,6 +96,14 @@ def no_config(tensors, metadata):
     del metadata["config"]
 
 
+def test_a_config_of_which_no_network_can_be_made(tmp_path):
+    path = tmp_path / "vae.safetensors"
+    checkpoint.save(ResidualVAE(VAEConfig(z_channels=2, width=8)), path)
+    rewrite(path, lambda tensors, metadata: metadata.update(config=json.dumps({"z_channels": 2, "width": 10})))
+    with pytest.raises(ValueError, match="vae.safetensors does not fit ResidualVAE: num_channels"):
+        checkpoint.load(ResidualVAE, path)
+
+
 @pytest.mark.parametrize("change", [missing_key, extra_key, wrong_shape, unknown_option, broken_config, no_config])
 def test_a_file_that_does_not_fit_the_code(weights, change):
     rewrite(weights, change)

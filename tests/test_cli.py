@@ -256,6 +256,10 @@ def test_compare_names_the_bad_image_and_scores_the_others(run, picture, tmp_pat
         (["translate", "{tmp}/drawing.png", "-o", "{tmp}/out.jpg"], "call it out.png"),
         (["translate", "{tmp}/drawing.png", "-o", "{tmp}/drawing.png"], "would overwrite"),
         (["translate", "{tmp}/drawing.png", "-o", "{tmp}"], "would overwrite"),
+        (
+            ["translate", "{tmp}/drawing.png", "-o", "{tmp}/picture.png", "--photograph", "{tmp}/picture.png"],
+            "picture.png: the result would",
+        ),
         (["upscale", "{tmp}", "-o", "{tmp}"], "would overwrite"),
         (["upscale", "{tmp}", "-o", "{tmp}/picture.png"], "give a folder"),
         (["upscale", "{tmp}/none", "-o", "{tmp}/out"], "no images in this folder"),

@@ -3,6 +3,7 @@
 import csv
 import dataclasses
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -232,6 +233,32 @@ def test_what_lies_in_the_folders_already_is_neither_overwritten_nor_mixed_with(
     with pytest.raises(ValueError, match="empty folder"):
         export(tiny_pipeline, tmp_path, count=2, seed=5, layout=layout)
     assert contents(tmp_path) == before
+
+
+@pytest.mark.parametrize("layout", ["folder", "drive"])
+def test_a_file_that_was_cut_off_is_made_anew(tiny_pipeline, tmp_path, layout):
+    export(tiny_pipeline, tmp_path, count=2, seed=5, layout=layout)
+    before = contents(tmp_path)
+    for name in before:
+        if name.endswith((".png", ".gif")):
+            (tmp_path / name).write_bytes(before[name][:-1])
+            assert export(tiny_pipeline, tmp_path, count=2, seed=5, layout=layout) == 1
+            assert (tmp_path / name).read_bytes() == before[name]
+
+
+def test_a_refusal_names_the_file_and_what_differs(exported, tiny_pipeline, tmp_path):
+    with pytest.raises(ValueError, match=r"0000.png is not of this export: its seed is '5', not '6'; move it away"):
+        export(tiny_pipeline, exported, count=3, seed=6)
+    shutil.copytree(exported, tmp_path / "pairs")
+    for content in (b"", contents(exported)["images/0001.png"][:200]):
+        (tmp_path / "pairs" / "images" / "0001.png").write_bytes(content)
+        with pytest.raises(ValueError, match=r"images.0001.png is not of this export: it is damaged or from elsewhere"):
+            export(tiny_pipeline, tmp_path / "pairs", count=3, seed=5)
+
+
+def test_without_a_terminal_at_all_there_is_no_bar(tiny_pipeline, tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "stderr", None)  # as where a daemon has closed it
+    assert export(tiny_pipeline, tmp_path, count=1, seed=5) == 1
 
 
 def test_hidden_files_do_no_harm(exported, tiny_pipeline, tmp_path):

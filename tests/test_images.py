@@ -2,9 +2,11 @@
 
 import io
 import json
+import os
 import re
 import struct
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -112,6 +114,7 @@ def test_fractions_and_booleans_are_images_too(tree):
         assert np.array_equal(read_image(array), expected)
     assert read_image(np.full((20, 20), 0.5))[0, 0, 0] == 128
     assert read_image(np.where(np.eye(20) > 0, np.nan, 0.5)).max() == 128
+    assert np.unique(read_image(np.where(np.eye(20) > 0, 1.001, 0.5))).tolist() == [128, 255], "resampling goes a little over 1"
 
 
 def test_transparent_pixels_become_black():
@@ -447,6 +450,48 @@ def test_metadata_is_read_back_and_the_pixels_are_the_same(colours, tmp_path, su
     assert "seed" not in read_metadata(tmp_path / f"b{suffix}")
     (tmp_path / "c").write_text("no image")
     assert read_metadata(tmp_path / "c") == {}
+
+
+def test_metadata_of_a_damaged_or_hostile_file_is_none(colours, tmp_path):
+    for suffix in (".png", ".tif"):
+        write_image(tmp_path / f"a{suffix}", colours, seed=7)
+        whole = (tmp_path / f"a{suffix}").read_bytes()
+        for size in range(0, len(whole), len(whole) // 60):
+            (tmp_path / f"b{suffix}").write_bytes(whole[:size])
+            assert read_metadata(tmp_path / f"b{suffix}").get("seed") in (None, "7")
+    huge = bytearray(png_bytes(colours))
+    huge[16:24] = struct.pack(">II", 20000, 20000)
+    huge[29:33] = struct.pack(">I", zlib.crc32(huge[12:29]))
+    (tmp_path / "huge.png").write_bytes(huge)
+    assert read_metadata(tmp_path / "huge.png") == {}
+    with pytest.raises(FileNotFoundError):
+        read_metadata(tmp_path / "missing.png")
+
+
+def test_a_long_name_and_a_large_suffix_can_be_written(grey, tmp_path):
+    for name in ("眼" * 83 + ".png", "a.PNG"):
+        write_image(tmp_path / name, grey)
+        assert np.array_equal(np.asarray(Image.open(tmp_path / name)), grey)
+
+
+def test_an_image_comes_through_a_pipe(grey):
+    read, write = os.pipe()
+    with ThreadPoolExecutor(1) as pool, os.fdopen(write, "wb") as end:
+        image = pool.submit(read_image, f"/dev/fd/{read}")
+        end.write(png_bytes(grey))
+        end.close()
+        assert np.array_equal(image.result()[..., 0], grey)
+    os.close(read)
+
+
+def test_one_channel_of_a_photograph_is_no_map():
+    """Its field of view is as even as a map's ground, and what differs from that is the optic disc."""
+    y, x = np.mgrid[:512, :512]
+    channel = np.where(np.hypot(y - 256, x - 256) < 250, 90, 0).astype(np.uint8)
+    channel[np.hypot(y - 230, x - 420) < 36] = 200
+    for source in (channel, encode(channel, "JPEG", quality=90)):
+        with pytest.raises(ValueError, match="looks like a photograph"):
+            read_mask(source)
 
 
 def test_gif_holds_a_grey_image_and_no_other(colours, grey, tmp_path):

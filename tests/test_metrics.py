@@ -74,6 +74,7 @@ def test_psnr_of_a_known_error():
     assert psnr(grey, grey + 0.1) == pytest.approx(20)
     assert psnr(np.zeros((16, 16), np.uint8), np.full((16, 16), 255, np.uint8)) == pytest.approx(0)
     assert psnr(grey, grey) == math.inf
+    assert psnr(torch.zeros(1, 1, 16, 16, dtype=torch.bfloat16), torch.full((1, 1, 16, 16), 0.5)) == pytest.approx(20 * math.log10(2))
 
 
 @pytest.mark.parametrize(

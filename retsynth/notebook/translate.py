@@ -2,6 +2,7 @@
 
 import base64
 from collections.abc import Iterator
+from numbers import Real
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -91,8 +92,8 @@ def translate(
     """
     controls = dict(zip(CONTROLS, (brightness, pigmentation, contrast), strict=True))
     for name, amount in controls.items():
-        if amount is None or not -2 <= amount <= 2:
-            raise ValueError(f"{name} must be a number from -2 to 2, got {amount}")
+        if not isinstance(amount, Real) or not -2 <= amount <= 2:
+            raise ValueError(f"{name} must be a number from -2 to 2, got {amount!r}")
     fundus, notes = painted(read_mask(vessels), style, photograph, seed, controls)
     return png(fundus, **notes)
 
