@@ -104,8 +104,6 @@ def run(page, name: str, values: dict, history: list | None = None) -> list:
         for i, value in enumerate(given):
             if not (isinstance(value, dict) and value.get("__type__") == "update" and len(value) == 1):
                 latest[i] = value
-        if isinstance(latest[3], dict) and Path(latest[3]["value"]).exists():
-            latest.append(json.loads(Path(latest[3]["value"]).read_text()))
     return latest
 
 
@@ -125,7 +123,7 @@ def test_the_code_of_a_cell_gives_the_same_pixels(page, pictures, name, tiny_wei
     assert result[0] == "done 1", result[1]
     executed = result[2][-1]
     for file, data in executed.reads.items():
-        (tmp_path / file).write_bytes(data)
+        (tmp_path / file).write_bytes(ipynb.content(data))
     (tmp_path / tiny_weights.name).symlink_to(tiny_weights)
     monkeypatch.chdir(tmp_path)
     printed = io.StringIO()
@@ -169,7 +167,7 @@ def test_runs_are_numbered_and_the_file_holds_the_last_run_of_each_cell(page, pi
     second = run(page, "draw", given("draw", pictures) | {"style": 9}, first[2])
     assert [second[0], second[1]["number"], len(second[2])] == ["done 2", 2, 1]
     assert "style(9)" in second[2][0].code
-    assert second[-1]["cells"][-1]["execution_count"] == 2
+    assert ipynb.notebook(second[2])["cells"][-1]["execution_count"] == 2
     assert len(first[2]) == 1 and first[2][0].number == 1, "a run must not change the history it was given"
 
 

@@ -14,7 +14,8 @@ MASTHEAD = """<header class="masthead">
 <span class="badge">synthetic · not for diagnosis</span>
 </header>"""
 
-ADDRESS = os.environ.get("SPACE_ID", "http://127.0.0.1:7860")  # Spaces set it, and gradio_client takes it for an address
+PORT = os.environ.get("GRADIO_SERVER_PORT", 7860)
+ADDRESS = os.environ.get("SPACE_ID", f"http://127.0.0.1:{PORT}")  # Spaces set it, and gradio_client takes it for an address
 
 TEXT = f"""## What this is
 retsynth {__version__} makes fundus images of eyes that do not exist, each with the vessel map it was painted from, so that segmentation
@@ -30,7 +31,8 @@ variational autoencoder, deconvolution denoiser, pix2pix, EDSR.
 
 ## Privacy
 Uploads and drawings are used for your own request, shown to nobody else, and deleted within hours. A drawing also stays in your own browser
-until its tab is closed, and so does your choice of light or dark, for longer. There is no tracking, and no image is kept.
+until its tab is closed; your choice of light or dark stays there until you clear the browser's data. There is no tracking, and no image is
+kept.
 
 ## For programs
 What the tabs are for has stable names; [the API page](?view=api) lists them with their parameters. The Python package does

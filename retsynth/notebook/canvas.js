@@ -9,7 +9,16 @@ const snapshot = () => paper.getImageData(0, 0, SIZE, SIZE);
 const remember = () => { done.push(snapshot()); if (done.length > KEEP) done.shift(); undone = []; };
 const blank = () => { paper.fillStyle = "black"; paper.fillRect(0, 0, SIZE, SIZE); };
 
+// An empty sheet shows where an eye has its disc and its macula; a pen that is moved by keys tells whether it is down.
+const empty = () => !paper.getImageData(0, 0, SIZE, SIZE).data.some((value, i) => value && i % 4 < 3);
+function told(byKeys = false) {
+  canvas.dataset.blank = !stroke && empty();
+  nib.classList.toggle("down", byKeys && Boolean(stroke));
+  if (byKeys) element.querySelector(".pen-state").textContent = stroke ? "Pen down" : "Pen up";
+}
+
 function keep() {
+  told();
   try { sessionStorage.setItem(STORE, canvas.toDataURL("image/png")); } catch { /* private window: the drawing just does not outlive a reload */ }
 }
 
@@ -47,6 +56,7 @@ function begin(event) {
   paper.beginPath();
   paper.arc(at.x, at.y, stroke.width / 2, 0, 7);
   paper.fill();
+  told();
 }
 
 function extend(event) {
@@ -71,6 +81,7 @@ function end() {
   paper.lineTo(stroke.at.x, stroke.at.y);
   paper.stroke();
   stroke = null;
+  told();
   send();
 }
 
@@ -79,6 +90,7 @@ canvas.addEventListener("pointerdown", (event) => {
   if (stroke) {  // a second finger, or a palm: what the first one drew was not meant
     paper.putImageData(done.pop(), 0, 0);
     stroke = null;
+    told();
     return;
   }
   canvas.setPointerCapture(event.pointerId);  // a stroke may leave the canvas
@@ -142,14 +154,17 @@ canvas.addEventListener("keydown", (event) => {
     pen.x = Math.min(SIZE, Math.max(0, pen.x + reach * moves[event.key][0]));
     pen.y = Math.min(SIZE, Math.max(0, pen.y + reach * moves[event.key][1]));
     if (stroke) extend(as());
-  } else if (event.key === " ") stroke ? end() : begin(as());
-  else return;
+  } else if (event.key === " ") {
+    stroke ? end() : begin(as());
+    told(true);
+  } else return;
   event.preventDefault();
   mark();
 });
 canvas.addEventListener("blur", end);
 
 blank();
+told();
 let kept = null;
 try { kept = sessionStorage.getItem(STORE); } catch { /* see send */ }
 if (props.value) show(props.value);

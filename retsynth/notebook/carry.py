@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import gradio as gr
 
-from retsynth.images import read_mask
+from retsynth.images import read_mask, read_metadata
 from retsynth.notebook.cell import PRIVATE
 from retsynth.notebook.compare import named
 from retsynth.notebook.translate import url
@@ -13,16 +13,18 @@ from retsynth.notebook.translate import url
 def connect(tabs: gr.Tabs, made: SimpleNamespace, drawn: SimpleNamespace, large: SimpleNamespace, compared: SimpleNamespace) -> None:
     """Connect the buttons under the generated eyes and under the drawing with the other tabs."""
 
-    waiting = {"enlarge": large.cell, "compare": compared.cell}  # for their Run; the drawing runs by itself
+    waiting = {"enlarge": large.cell, "compare": compared.cell}  # for a run; the drawing runs by itself
+    quick = {"show_progress": "hidden", **PRIVATE}  # through the queue: what an event beside it refuses never reaches the page
 
     def to(tab: str, button: gr.Button, handler, inputs: list, outputs: list) -> None:
-        moved = button.click(handler, inputs, outputs, queue=False, show_progress="hidden", **PRIVATE)
+        moved = button.click(handler, inputs, outputs, **quick)
         moved.success(lambda: gr.Tabs(selected=tab), None, tabs, queue=False, show_progress="hidden", **PRIVATE)
         if tab in waiting:
-            waiting[tab].stale(moved.success)
+            waiting[tab].bind(moved.success)
 
     made.gallery.select(_index, None, made.chosen, queue=False, show_progress="hidden", **PRIVATE)
-    to("draw", made.edit, lambda *at: url(read_mask(_eye(*at)[0])), [made.gallery, made.chosen], [drawn.canvas])
+    looks = [drawn.style, drawn.seed, drawn.photo, drawn.photo_of, *drawn.controls]
+    to("draw", made.edit, lambda *at: [*_edited(*at), *(0 for _ in drawn.controls)], [made.gallery, made.chosen], [drawn.canvas, *looks])
     to("enlarge", made.enlarge, lambda *at: _eye(*at)[1], [made.gallery, made.chosen], [large.upload])
     to(
         "compare",
@@ -33,8 +35,19 @@ def connect(tabs: gr.Tabs, made: SimpleNamespace, drawn: SimpleNamespace, large:
     )
     to("enlarge", drawn.enlarge, _there, [drawn.fundus], [large.upload])
     to("compare", drawn.compare, lambda fundus: (0, named([_there(fundus)])), [drawn.fundus], [compared.vessels, compared.candidates])
-    taken = compared.take.click(_all, [made.gallery, compared.vessels], compared.candidates, queue=False, show_progress="hidden", **PRIVATE)
+    taken = compared.take.click(_all, [made.gallery, compared.vessels], compared.candidates, **quick)
     compared.cell.stale(taken.success)
+
+
+def _edited(gallery: list | None, chosen: int) -> list:
+    """An eye's vessels for the canvas, with its appearance: the seeds that painted it, or, of a run's second eye and those after it, which
+    no seed alone stands for, the eye as the photograph whose appearance is taken."""
+    vessels, fundus, *_ = _eye(gallery, chosen)
+    notes = read_metadata(fundus)
+    seed, index, look = (int(notes.get(name, 0)) if notes.get(name) != "own" else None for name in ("seed", "index", "style_seed"))
+    look, alone = seed if look is None else look, look is not None or index == 0
+    values = [gr.update(value=value, maximum=max(999, value)) for value in (look, seed)]
+    return [url(read_mask(vessels)), *values, None if alone else fundus, gr.update(open=not alone)]
 
 
 def _index(event: gr.SelectData) -> int:

@@ -57,6 +57,8 @@ def own(component: gr.Image | gr.Gallery) -> gr.Image | gr.Gallery:
         for path in _paths(payload.model_dump() if payload else None):
             if not Path(path).resolve().is_relative_to(kept):
                 raise gr.Error("this file was not uploaded: upload it first", print_exception=False)
+            if not Path(path).exists():  # gradio keeps files for an hour or two
+                raise gr.Error("This picture has expired on the server: make or upload it again.", print_exception=False)
         return preprocess(payload)
 
     component.preprocess = check
@@ -112,12 +114,15 @@ class Run:
         """Put `image` under the cell's code in the visitor's notebook file."""
         self._write("shown", f"{time.monotonic_ns()}.png", png(image, **metadata))
 
-    def reads(self, name: str, data: bytes) -> None:
-        """Carry `data`, the file `name` that the cell's code reads, in the visitor's notebook file."""
-        self._write("reads", name, data)
+    def reads(self, name: str, source: bytes | str) -> None:
+        """Carry the file `name` that the cell's code reads, its content or the path of an upload, in the visitor's notebook file."""
+        if isinstance(source, bytes):
+            self._write("reads", name, source)
+        else:
+            self._write("uploads", f"{name}.path", source.encode())
 
     def files(self, kind: str) -> dict[str, bytes]:
-        """The "shown" or "reads" files of this run by name, in the order of their names."""
+        """The "shown" or "reads" files of this run, or the paths of "uploads" that it read, by name, in the order of their names."""
         return {path.name: path.read_bytes() for path in sorted((self.folder / kind).glob("*"))}
 
     def _write(self, kind: str, name: str, data: bytes) -> str:
@@ -179,6 +184,9 @@ class Cell:
         )
         self.stale(functools.partial(gr.on, [control.input for control in controls if hasattr(control, "input")]))
         self.bind(self.run.click)
+        for control in controls:
+            if isinstance(control, gr.Number):
+                self.bind(control.submit)  # Enter
 
     def bind(self, trigger: Callable, **options: object) -> None:
         """Let `trigger`, an event such as `button.click`, run the cell as well. Where that follows the controls, by `trigger_mode`, a run
@@ -230,6 +238,7 @@ class Cell:
                 except Stopped:
                     return
                 except gr.Error as error:
+                    gr.Warning(str(error.message))  # as well: the cell's note may be out of view
                     yield ["error", _refusal(error), gr.skip(), gr.skip()]
 
         seen = [self.state, self.note, output, self.folder]
@@ -247,8 +256,8 @@ class Cell:
                     for results in self.handler(_sign(folder), run, **inputs):
                         results = results if isinstance(results, (list, tuple)) else [results]
                         yield [gr.skip()] * 4 + list(results) + [gr.skip()]
-                    note, history, path = self._record(run, history, number, began, inputs)
-                yield [f"done {number}", note, history, gr.update(value=path, interactive=True), *skip]
+                    note, history = self._record(run, history, number, began, inputs)
+                yield [f"done {number}", note, history, gr.update(interactive=True), *skip]
             except Stopped:
                 return  # what the run has given so far stays
             except gr.Error as error:
@@ -259,17 +268,17 @@ class Cell:
         given = dict(zip(self.inputs, values, strict=True))
         return {name: None if _kind(self.inputs[name]) == 2 and (value or 0) < 0 else value for name, value in given.items()}
 
-    def _record(self, run: Run, history: list, number: int, began: float, inputs: dict) -> tuple[dict, list, str]:
-        """What stands under the cell after a run, the history with the run in it, and the notebook file of that."""
+    def _record(self, run: Run, history: list, number: int, began: float, inputs: dict) -> tuple[dict, list]:
+        """What stands under the cell after a run, and the history with the run in it."""
         seed = [f"seed {inputs['seed']}"] if "seed" in inputs else []
         facts = [f"{time.perf_counter() - began:.2f} s", self.pipe().device.type.upper(), *seed]
         shown = list(run.files("shown").values())
-        executed = ipynb.Executed(number, self.name, self.prose, fill(self.code, inputs), shown, run.files("reads"))
+        reads = run.files("reads") | {name.removesuffix(".path"): Path(path.decode()) for name, path in run.files("uploads").items()}
+        executed = ipynb.Executed(number, self.name, self.prose, fill(self.code, inputs), shown, reads)
         history = [*(past for past in history if past.name != self.name), executed]
-        path = ipynb.write(run.folder / "retsynth.ipynb", history)
         # what the code has of them: a drawing is not sent back
         values = [value if f"{{{name}}}" in self.code else bool(value) for name, value in inputs.items()]
-        return {"number": number, "text": " · ".join(facts), "values": values}, history, str(path)
+        return {"number": number, "text": " · ".join(facts), "values": values}, history
 
 
 def _kind(control: gr.components.Component) -> int:
@@ -296,6 +305,12 @@ def _sign(folder: str) -> str:
     return str(Path(folder) / "stop")
 
 
+def _notebook(history: list) -> Iterator[str]:
+    """The notebook file of all that ran, written when it is asked for: each stroke of a pen is a run, and a file may hold many uploads."""
+    with _folder() as folder, said():
+        yield str(ipynb.write(Path(folder) / "retsynth.ipynb", history))
+
+
 def _stop(folder: str | None) -> None:
     if folder:
         with suppress(OSError):  # the run is over, and its folder gone
@@ -313,7 +328,8 @@ class Page:
             self.stop_all = gr.Button("■ Stop", **SMALL)
             self.clear_all = gr.Button("Clear all", **SMALL)
             self.theme = gr.Button("◐ Light / dark", **SMALL)
-            self.notebook = gr.DownloadButton("⤓ .ipynb", interactive=False, elem_id="notebook-file", **SMALL)
+            self.notebook = gr.Button("⤓ .ipynb", interactive=False, elem_id="notebook", **SMALL)
+            self.file = gr.DownloadButton(visible="hidden", elem_id="notebook-file")  # pressed once its file is there
 
     def finish(self) -> None:
         """Connect what needs every cell whole: Stop, Clear, and the tool bar, which presses the buttons of the tab in view."""
@@ -321,6 +337,8 @@ class Page:
             cell.end(cell.stop)
             emptied = [cell.state, cell.note, *cell.outputs]
             cell.end(cell.clear).then(cell.empty, None, emptied, queue=False, show_progress="hidden", **PRIVATE)
+        written = self.notebook.click(_notebook, self.history, self.file, show_progress="hidden", **PRIVATE)
+        written.success(None, js="() => retsynth.download()", **PRIVATE)
         self.theme.click(None, js="() => retsynth.theme()", show_progress="hidden", **PRIVATE)
         for button, name in ((self.run_all, "run"), (self.stop_all, "stop"), (self.clear_all, "clear")):
             button.click(None, js=f"() => retsynth.press('{name}')", show_progress="hidden", **PRIVATE)

@@ -23,8 +23,10 @@ from retsynth.notebook import beside, heed
 from retsynth.notebook.cell import PICTURES, PRIVATE, SMALL, Cell, Page, Run, endpoint, own, png, upload
 
 PROSE = """## How alike, and what that means
-**SSIM** (Wang et al. 2004) compares two images window by window. Read it with its baselines: beside a vessel map, a *blank* one scores
-higher than another real one, so the aim is the value that real images have among themselves, not more. Morphometry judges the trees."""
+**SSIM** (Wang et al. 2004) compares two images window by window. Read it with its baselines: beside a vessel map a *blank* one scores
+higher than another real one, and beside a photograph a plain disc does. So the aim is the value that real images have among themselves, not
+more. Ours beside a photograph is harder to read: it was painted from that photograph's own vessels and style. Morphometry judges the
+trees."""
 
 CODE = """\
 from pathlib import Path
@@ -44,6 +46,7 @@ HEAT = np.array([[13, 8, 35], [84, 20, 94], [160, 44, 81], [219, 92, 50], [250, 
 MOST = 8  # candidates at a time: as many as the first tab makes
 MEASURED = {"real": "real, training", "ours": "ours", "gaussian": "ours, Gaussian prior"}  # in report.json
 NAMED = {"real": "real against real", "ours": "ours against real", "gaussian": "Gaussian prior", "candidates": "your candidates"}
+REPAINTED = {"real": "one photograph against another", "ours": "a photograph against its vessels and style, painted again"}
 BLANK = ("plain disc", "blank map")  # what an image without any content is called
 MEASURES = {
     "density": ("vessel share of the field of view", ".3f"),
@@ -66,14 +69,13 @@ def measure(run: Run, vessels: int, reference: str | None, candidates: list | No
     if len(candidates) > MOST:
         raise ValueError(f"there are {len(candidates)} candidates; take {MOST} or fewer at a time")
     read = read_mask if vessels else read_fundus
-    source = Path(reference).read_bytes() if reference else _default(vessels)
+    source = reference or _default(vessels)
     run.reads("reference.png", source)
     wanted, images, values, maps = _named(read, source, "the reference"), [], [], []
     for i, (path, _) in enumerate(candidates, start=1):
         heed()
-        file = Path(path).read_bytes()
-        run.reads(f"candidate-{i}.png", file)
-        images.append(_named(read, file, f"candidate {i}"))
+        run.reads(f"candidate-{i}.png", path)
+        images.append(_named(read, path, f"candidate {i}"))
         value, local = ssim_map(images[-1], wanted)
         values.append(value)
         shown = run.png(f"ssim-{i}", heat(local), shown=i == 1, **_notes(value))
@@ -82,7 +84,7 @@ def measure(run: Run, vessels: int, reference: str | None, candidates: list | No
     return maps, plot, _trees(wanted, images) if vessels else ""
 
 
-def _named(read: Callable, file: bytes, name: str):
+def _named(read: Callable, file: bytes | str, name: str):
     """What `read` makes of the file; a refusal says which of the pictures it is about."""
     try:
         return read(file)
@@ -147,7 +149,7 @@ def report() -> dict:
 
 def strip(groups: dict[str, list[float]], vessels: int) -> str:
     """A strip plot: a row for each group, a dot for each value, a bar at the mean. SVG, and a sentence for those who do not see it."""
-    names = NAMED | {"blank": BLANK[vessels]}
+    names = NAMED | {"blank": BLANK[vessels]} | ({} if vessels else REPAINTED)
     rows = [(names.get(name, name), name == "candidates", values) for name, values in groups.items()]
     low = min(0.2, math.floor(5 * min(min(values) for _, _, values in rows)) / 5)  # the axis goes down by fifths, to where the values do
     foot = 46 * len(rows) + 4
@@ -249,7 +251,7 @@ def tab(page: Page) -> SimpleNamespace:
         with gr.Row(elem_classes="controls"):
             vessels = gr.Radio([("Fundus images", 0), ("Vessel maps", 1)], value=0, label="Compare", min_width=200)
             take = gr.Button("Take the generated", elem_classes="dice", **SMALL)
-            example = gr.Button("Try an example", elem_classes="dice", **SMALL)
+            example = gr.Button("Try an example", elem_classes="dice example", **SMALL)
         with gr.Row(elem_classes="controls"):
             reference = upload("Reference (empty: a real photograph, or a synthetic map)", height=220, min_width=240)
             options = {"type": "filepath", "format": "png", "sources": ["upload"], "file_types": ["image"], "object_fit": "contain"}

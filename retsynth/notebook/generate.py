@@ -16,7 +16,8 @@ from retsynth.notebook.cell import PICTURES, PRIVATE, SHOWN, SMALL, Cell, Page, 
 from retsynth.pipeline import EYES
 
 PAIRS = """## A seed becomes an eye
-A residual **variational autoencoder** with a learned flow prior draws a vessel tree, a **deconvolution denoiser** makes it crisp, and
+Press *New eye*: the back of an eye (the fundus) that belongs to nobody, with the map of its vessels; the same seed gives the same eye. A
+residual **variational autoencoder** with a learned flow prior draws a vessel tree, a **deconvolution denoiser** makes it crisp, and
 **pix2pix** paints the fundus around it (Sengupta et al. 2019). Picture *i* depends on the seed, *i* and the weights alone."""
 
 PAIRS_CODE = """\

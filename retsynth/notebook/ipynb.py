@@ -20,7 +20,7 @@ class Executed:
     prose: str
     code: str
     shown: list[bytes]
-    reads: dict[str, bytes]
+    reads: dict[str, bytes | Path]  # an upload by where it lies: the history of a visit holds no more of it
 
 
 def notebook(history: list[Executed]) -> dict:
@@ -45,10 +45,17 @@ def _code(identity: str, number: int | None, source: str, outputs: list | None =
     return {"id": identity, "cell_type": "code", "metadata": {}, "execution_count": number, "source": source, "outputs": outputs or []}
 
 
-def _files(reads: dict[str, bytes]) -> str:
+def content(source: bytes | Path) -> bytes:
+    """What a cell's code read. Raises ValueError where an upload is gone."""
+    if isinstance(source, Path) and not source.exists():
+        raise ValueError("an upload of this visit has expired on the server: run its cell again")
+    return source.read_bytes() if isinstance(source, Path) else source
+
+
+def _files(reads: dict[str, bytes | Path]) -> str:
     lines = ["# the files that the next cell reads", "from base64 import b64decode", "from pathlib import Path", ""]
     return "\n".join(
-        lines + [f"Path({name!r}).write_bytes(b64decode({base64.b64encode(data).decode()!r}))" for name, data in reads.items()]
+        lines + [f"Path({name!r}).write_bytes(b64decode({base64.b64encode(content(data)).decode()!r}))" for name, data in reads.items()]
     )
 
 

@@ -27,6 +27,9 @@ window.retsynth = {
     const changed = note.values && this.fill(code, names, values, kinds) !== this.fill(code, names, note.values, kinds);
     return [changed ? state.replace(/^done/, "stale") : state, note];
   },
+  download() {  // the notebook file, once gradio has told the hidden button of it
+    requestAnimationFrame(() => setTimeout(() => document.querySelector("#notebook-file").click()));
+  },
   turn: 0,
   async press(name) {  // in the cells in view; Run one after another, until the tool bar is used again
     const turn = ++this.turn, state = (cell) => cell.querySelector("[data-state]").dataset.state;
@@ -97,7 +100,7 @@ addEventListener("popstate", () => {  // Back and Forward go from tab to tab; th
   (document.querySelector(`[data-tab-id="${tab}"]`) ?? menu.find((button) => button.textContent.trim() === retsynth.tabs[tab]))?.click();
 });
 addEventListener("click", (event) => {  // what a run gives may lie below: on a phone it always does
-  const note = event.isTrusted && event.target.closest?.("button.run, button.new")?.closest(".cell")?.querySelector(".note-block");
+  const note = event.isTrusted && event.target.closest?.("button.run, button.new, button.example")?.closest(".cell")?.querySelector(".note-block");
   if (!note || note.getBoundingClientRect().top < innerHeight * 0.75) return;
   note.scrollIntoView({ block: "start", behavior: matchMedia("(prefers-reduced-motion: reduce)").matches ? "instant" : "smooth" });
 });

@@ -1,9 +1,9 @@
 """Draw or upload: a vessel map under the visitor's pen, and the fundus image that follows it."""
 
 import base64
+import functools
 from collections.abc import Iterator
 from numbers import Real
-from pathlib import Path
 from types import SimpleNamespace
 
 import gradio as gr
@@ -47,7 +47,7 @@ def paint(run: Run, drawing: str, style: int, photo: str | None, seed: int, **co
     fundus, notes = painted(mask, style, photo, seed, controls)
     run.reads("vessels.png", vessels)
     if photo:
-        run.reads("photograph.png", Path(photo).read_bytes())
+        run.reads("photograph.png", photo)
     yield run.png("fundus", fundus, shown=True, **notes), gr.update(value=run.png("vessels", mask, **notes), interactive=True)
 
 
@@ -119,12 +119,12 @@ def tab(page: Page) -> SimpleNamespace:
                 seed = gr.Slider(0, 999, 0, step=1, label="Grain seed", min_width=150)
             with gr.Row(elem_classes="controls looks"):
                 controls = {name: gr.Slider(-2, 2, 0, step=0.1, label=name.capitalize(), min_width=110) for name in CONTROLS}
-            with gr.Accordion("Take the appearance of a photograph, not of a seed", open=False):
+            with gr.Accordion("Take the appearance of a photograph, not of a seed", open=False) as photo_of:
                 photo = upload("Photograph", show_label=False, height=180)
     cell.connect(paint, {"drawing": canvas, "style": style, "photo": photo, "seed": seed, **controls}, [fundus, map_file], on_gpu=False)
     for control in (canvas, style, seed, photo, *controls.values()):
         cell.bind(control.change, trigger_mode="always_last")
-    cell.aside(plant.click, tree, [tree_seed], canvas)
+    cell.aside(functools.partial(gr.on, [plant.click, tree_seed.submit]), tree, [tree_seed], canvas)
     cell.aside(given.upload, given_map, [given], canvas, on_gpu=False)
     with gr.Row(visible=False):
         endpoint(
@@ -139,4 +139,5 @@ def tab(page: Page) -> SimpleNamespace:
             [gr.Image(format="png", label="fundus")],
             on_gpu=False,
         )
-    return SimpleNamespace(cell=cell, canvas=canvas, fundus=fundus, tree_seed=tree_seed, enlarge=enlarge, compare=compare)
+    shown = {"style": style, "seed": seed, "photo": photo, "photo_of": photo_of, "controls": list(controls.values())}
+    return SimpleNamespace(cell=cell, canvas=canvas, fundus=fundus, tree_seed=tree_seed, enlarge=enlarge, compare=compare, **shown)

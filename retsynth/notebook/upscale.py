@@ -49,7 +49,7 @@ def enlarge(run: Run, upload: str | None, halve: bool):
     run.progress(0.1, desc=f"EDSR, {picture.width} x {picture.height} to {picture.width * 2} x {picture.height * 2}")
     large = pipe().upscale_array(np.asarray(picture))
     bicubic = np.asarray(picture.resize((picture.width * 2, picture.height * 2), Image.Resampling.BICUBIC))
-    run.reads("upload.png", Path(upload).read_bytes())
+    run.reads("upload.png", upload)
     before = run.png("bicubic", bicubic, Comment="Enlarged. Not for diagnosis.", method="bicubic", halved=halve)
     after = run.png("edsr", large, shown=True, Comment=ENLARGED, method="EDSR", halved=halve)
     loupe = {"before": FileData(path=before).model_dump(), "after": FileData(path=after).model_dump()}
@@ -102,7 +102,7 @@ def tab(page: Page) -> SimpleNamespace:
     """Lay the tab out; returns what others need of it."""
     with Cell(page, "enlarge", PROSE, CODE) as cell:
         given = upload("Image", height=220)
-        example = gr.Button("Try a real photograph", **SMALL)
+        example = gr.Button("Try a real photograph", elem_classes="example", **SMALL)
         halve = gr.Checkbox(False, label="Halve it first, then restore: the upload is its own reference")
         with cell.output():
             with gr.Row(elem_classes="easel-row until-run"):

@@ -300,14 +300,23 @@ def test_about_says_what_it_is_not_for(visit):
 # --- from tab to tab, from visit to visit -------------------------------------------------------------------------------------------
 
 
-def test_an_eye_is_carried_on(visit):
+def test_an_eye_is_carried_on(visit, tiny_pipeline):
     page = visit()
-    run(page, "generate")
+    page.get_by_label("Seed", exact=True).fill("1234567")
+    page.get_by_label("Seed", exact=True).press("Enter")
+    wait_for(page, "generate", 1)
     page.get_by_role("button", name="Edit its vessels").click()
     expect(page.locator("#cell-draw")).to_be_visible()
-    new_fundus(page, None)
+    expect(page.locator("#cell-draw [data-state=done]")).to_have_count(1)
+    page.locator("#cell-draw .code > button").click()
+    expect(page.locator("#cell-draw code")).to_contain_text("pipe.style(1234567)")
+    made = to_array(tiny_pipeline(1234567, upscale=False).fundus)
+    shown = new_fundus(page, None)
+    while not np.array_equal(pixels(page, shown), made):  # its appearance and grain as well, once the last of the changes is painted
+        shown = new_fundus(page, shown)
     page.locator("#cell-draw").get_by_role("button", name="Enlarge it").click()
     expect(page.locator("#cell-enlarge .image-frame img")).to_be_visible()
+    wait_for(page, "enlarge")
     open_tab(page, "compare")
     page.get_by_role("button", name="Take the generated").click()
     expect(page.locator("#cell-compare .controls .thumbnail-item img")).to_have_count(1)
@@ -364,17 +373,23 @@ def test_an_address_opens_its_state(visit):
 def test_the_notebook_file_can_be_downloaded(visit, tmp_path):
     page = visit()
     run(page, "generate")
-    button = page.locator("#notebook-file")
-    expect(button).to_be_enabled()
-    with page.expect_download() as download:
-        button.click()
-    download.value.save_as(tmp_path / "run.ipynb")
-    notebook = nbformat.read(tmp_path / "run.ipynb", as_version=4)
-    nbformat.validate(notebook)
-    assert "(0, count=1" in notebook.cells[-1].source and notebook.cells[-1].outputs
+    button = page.locator("#notebook")
+    for seed in (0, 5):  # what ran last, each time
+        if seed:
+            page.get_by_label("Seed", exact=True).first.fill(str(seed))
+            page.get_by_label("Seed", exact=True).first.press("Enter")
+            wait_for(page, "generate", 2)
+        expect(button).to_be_enabled()
+        with page.expect_download() as download:
+            button.click()
+        assert download.value.suggested_filename == "retsynth.ipynb"
+        download.value.save_as(tmp_path / "run.ipynb")
+        notebook = nbformat.read(tmp_path / "run.ipynb", as_version=4)
+        nbformat.validate(notebook)
+        assert f"({seed}, count=1" in notebook.cells[-1].source and notebook.cells[-1].outputs
 
 
-def test_an_eye_that_is_carried_on_makes_the_old_results_stale(visit, photo):
+def test_an_eye_that_is_carried_on_is_worked_on_at_once(visit, photo):
     page = visit("?tab=enlarge")
     page.locator("#cell-enlarge input[type=file]").set_input_files(photo)
     expect(page.locator("#cell-enlarge .image-frame img")).to_be_visible()
@@ -388,10 +403,47 @@ def test_an_eye_that_is_carried_on_makes_the_old_results_stale(visit, photo):
         expect(page.locator(f"#cell-{cell} [data-state=done]")).to_have_count(1)
     open_tab(page, "generate")
     run(page, "generate")
-    for button, cell in (("Enlarge it", "enlarge"), ("Compare it", "compare")):
+    for number, (button, cell) in enumerate((("Enlarge it", "enlarge"), ("Compare it", "compare")), start=4):
         page.locator("#cell-generate").get_by_role("button", name=button).click()
-        expect(page.locator(f"#cell-{cell} [data-state=stale]")).to_have_count(1)
+        wait_for(page, cell, number)
         open_tab(page, "generate")
+
+
+def test_what_cannot_be_carried_on_is_said(visit):
+    page = visit("?tab=draw")
+    page.locator("#cell-draw").get_by_role("button", name="Enlarge it").click()
+    expect(page.locator(".toast-body")).to_contain_text("There is no fundus image yet")
+    expect(page.locator("#cell-draw")).to_be_visible()
+
+
+def test_a_refused_upload_is_said_where_it_is_seen(visit, photo):
+    page = visit("?tab=draw")
+    page.locator("#cell-draw input[type=file]").first.set_input_files(photo)
+    expect(page.locator(".toast-body")).to_contain_text("this looks like a photograph")
+    expect(page.locator("#cell-draw .note.error")).to_contain_text("This looks like a photograph")
+
+
+def test_an_empty_sheet_shows_where_disc_and_macula_are(visit):
+    page = visit("?tab=draw")
+    guide = page.locator("#drawing .guide")
+    expect(guide).to_be_visible()
+    stroke(page, ARCADE)
+    expect(guide).to_be_hidden()
+    page.get_by_role("button", name="New drawing").click()
+    expect(guide).to_be_visible()
+
+
+def test_the_keyboards_pen_tells_whether_it_is_down(visit):
+    page = visit("?tab=draw")
+    page.locator("#drawing canvas[data-ready=true]").focus()
+    page.keyboard.press("Space")
+    expect(page.locator("#drawing .nib.down")).to_have_count(1)
+    expect(page.locator("#drawing [role=status]")).to_have_text("Pen down")
+    page.keyboard.press("ArrowRight")
+    expect(page.locator("#drawing .nib.down")).to_have_count(1)
+    page.keyboard.press("Space")
+    expect(page.locator("#drawing [role=status]")).to_have_text("Pen up")
+    expect(page.locator("#drawing .nib.down")).to_have_count(0)
 
 
 def test_new_eyes_are_carried_on_from_the_first(visit):
