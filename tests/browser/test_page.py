@@ -310,8 +310,8 @@ def test_an_eye_is_carried_on(visit, tiny_pipeline):
     expect(page.locator("#cell-draw [data-state=done]")).to_have_count(1)
     page.locator("#cell-draw .code > button").click()
     expect(page.locator("#cell-draw code")).to_contain_text("pipe.style(1234567)")
-    made = to_array(tiny_pipeline(1234567, upscale=False).fundus)
-    shown = new_fundus(page, None)
+    mask = read_mask(base64.b64decode(drawing(page).partition(",")[2]))
+    made, shown = to_array(tiny_pipeline.translate(mask, style=1234567, seed=1234567)), new_fundus(page, None)
     while not np.array_equal(pixels(page, shown), made):  # its appearance and grain as well, once the last of the changes is painted
         shown = new_fundus(page, shown)
     page.locator("#cell-draw").get_by_role("button", name="Enlarge it").click()
