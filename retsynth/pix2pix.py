@@ -180,6 +180,8 @@ class Pix2Pix(nn.Module):
         self.skips = nn.ModuleList(nn.Conv2d(c, c, 1) for c in channels[:-1])
         self.blocks = nn.ModuleList(StyledBlock(c, config.style_channels) for c in channels)
         self.ups = nn.ModuleList(nn.Conv2d(b, a, 1) for a, b in zip(channels[:-1], channels[1:], strict=True))
+        if config.texture_channels != 16:
+            raise ValueError(f"texture_channels must be 16, as many as noise has pixels in 4 x 4, got {config.texture_channels}")
         self.texture = nn.Conv2d(config.texture_channels, channels[3], 3, padding=1)
         self.to_fine = nn.Conv2d(channels[0], config.fine, 1)
         self.fine = nn.Conv2d(config.fine + 1 + 3, config.fine, 3, padding=1)

@@ -13,6 +13,7 @@ from retsynth import checkpoint
 from retsynth.images import read_image, to_tensor
 from retsynth.metrics import morphometry, psnr
 from retsynth.pix2pix import CONTROLS, appearance
+from train import card
 
 WEIGHTS = Path(__file__).parents[1] / "weights"
 NAMES = ["vae", "prior", "denoiser", "pix2pix", "edsr"]
@@ -81,6 +82,10 @@ def looks_like_a_fundus(sample, fov: torch.Tensor) -> bool:
 def test_fundus_images_look_like_fundus_images(samples, untrained, committed_pipeline):
     assert looks_like_a_fundus(samples, committed_pipeline.fov)
     assert not looks_like_a_fundus(untrained, committed_pipeline.fov)
+
+
+def test_the_card_is_that_of_the_files_and_the_report():
+    assert (WEIGHTS / "README.md").read_text() == card.text(WEIGHTS)
 
 
 def test_a_style_changes_the_colour_and_not_the_vessels(committed_pipeline, samples):

@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import torch
 import torch.distributed as dist
 from safetensors import safe_open
@@ -45,6 +46,11 @@ def half(device: torch.device) -> torch.autocast:
     fast = torch.cuda.is_bf16_supported() if device.type == "cuda" else on_cpu
     # the copies of the weights must not be cached: a training loop stays within for its whole run
     return torch.autocast(device.type, torch.bfloat16, enabled=fast, cache_enabled=False)
+
+
+def random_numbers(*key: int) -> torch.Generator:
+    """A generator on the CPU that depends on these numbers alone; torch keeps 32 bits of a seed, so they are mixed first."""
+    return torch.Generator().manual_seed(int(np.random.SeedSequence(key).generate_state(1)[0]))
 
 
 class Run:
@@ -113,8 +119,7 @@ class Run:
         with half(self.device), progress as bar:
             while self.step < self.config.steps:
                 started = time.monotonic()
-                seed = (self.config.seed * 1_000_003 + self.step) * 4099 + self.rank
-                yield self.step, torch.Generator().manual_seed(seed)
+                yield self.step, random_numbers(self.config.seed, self.step, self.rank)
                 self.seconds += time.monotonic() - started
                 self.step += 1
                 if self.step % self.config.save_every == 0 or self.step == self.config.steps:

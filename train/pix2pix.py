@@ -43,7 +43,7 @@ from train.data import SIZE, Drive, disc_centres, field_of_view, moved, on, rand
 from train.discs import nasal, rims
 from train.drawing import courses, drawn, erased, sketch
 from train.looks import Looks, pieces
-from train.loop import EMA, Run, parse
+from train.loop import EMA, Run, parse, random_numbers
 from train.losses import PatchDiscriminator, hinge_discriminator, local_mean
 from train.reader import Reader, reading_loss, train_reader
 
@@ -345,7 +345,7 @@ class Examples(Dataset):
 
     def __getitem__(self, step: int) -> Example:
         config, turn = self.config, turn_of(step)
-        generator = torch.Generator().manual_seed((config.seed * 1_000_003 + step) * 4099 + self.rank + 2**60)
+        generator = random_numbers(config.seed, step, self.rank, 1)  # others than the step's own
         if turn.native:
             batch = native_batch(self.plain, self.plain_discs, self.rims, self.cuts, self.paths, config, generator)
         else:

@@ -112,8 +112,8 @@ def compare(reference: str, image: str) -> tuple[float, float | None, bytes]:
     try:
         read, b = read_mask, read_mask(reference)
     except ValueError:
-        read, b = read_fundus, read_fundus(reference)
-    a = read(image)
+        read, b = read_fundus, _named(read_fundus, reference, "the reference")
+    a = _named(read, image, "the image, beside a vessel map" if read is read_mask else "the image")
     (value, where), decibels = ssim_map(a, b), psnr(a, b)
     return value, decibels if math.isfinite(decibels) else None, png(heat(where), **_notes(value))
 

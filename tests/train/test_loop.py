@@ -11,7 +11,7 @@ from retsynth import checkpoint
 from retsynth.edsr import EDSR, EDSRConfig
 from tests.networks import noise, seeded
 from train import loop
-from train.loop import EMA, Run, parse
+from train.loop import EMA, Run, parse, random_numbers
 
 TINY = EDSRConfig(width=8, blocks=1)
 
@@ -231,3 +231,10 @@ def test_notes_count_what_came_before_the_start(config, tmp_path):
     checkpoint.save(seeded(EDSR(TINY)), before, **notes)
     again = Run(Warm(data="", out=str(tmp_path / "again.safetensors"), start=str(before), lr=0.3))
     assert again.notes()["runs"] == [first, second, {"steps": 1, "minutes": 0, "options": {"lr": 0.3}}]
+
+
+def test_random_numbers_depend_on_all_of_their_key():
+    keys = [(0, 5, 0), (0, 5, 0, 1), (0, 5, 1), (0, 6, 0), (1, 5, 0), (2**32, 5, 0)]
+    drawn = [torch.rand(1, generator=random_numbers(*key)).item() for key in keys]
+    assert len(set(drawn)) == len(keys)
+    assert torch.rand(1, generator=random_numbers(*keys[1])).item() == drawn[1]
