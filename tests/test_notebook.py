@@ -366,6 +366,15 @@ def test_the_address_asks_for_a_seed_that_exists_or_for_none(page, asked, seed):
     assert answer == ([seed] * 2 if seed is not None else [gr.skip()] * 2)
 
 
+def test_the_headlines_are_figures_of_the_report():
+    report = json.loads((ROOT / "weights" / "report.json").read_text())
+    shown = re.findall(r"<td>([^<]+)</td>", about.headlines(report))
+    assert len(shown) == len(about.HEADLINES)
+    assert shown[0] == f"{report['fundus']['usefulness']['real']['dice']:.3f}" and shown[-1] == f"{report['superres']['gain in dB']:.1f}"
+    assert about.headlines({"superres": {"gain in dB": 2.0}}).count("<tr>") == 1
+    assert about.headlines({}) == ""
+
+
 def zero_gpu(duration):
     """What `spaces.GPU` does to a function, without a GPU: it works in another process, from where values and gr.Errors alone come back."""
 

@@ -59,11 +59,40 @@ terms.
 > IEEE Transactions on Medical Imaging 23(4), 2004 (DRIVE).
 """
 
+HEADLINES = {  # where each lies in report.json, and how it is written
+    "Dice of a small segmenter on DRIVE's test photographs, trained on its 20 real pairs": ("fundus", "usefulness", "real", "dice", ".3f"),
+    "the same, trained on 200 pairs of ours": ("fundus", "usefulness", "synthetic", "dice", ".3f"),
+    "the same, trained on both": ("fundus", "usefulness", "both", "dice", ".3f"),
+    "how often a classifier tells our images from photographs (0.5: by chance)": (
+        "fundus",
+        "realism",
+        "sets",
+        "two-sample accuracy",
+        ".2f",
+    ),
+    "how often it tells copies of the training photographs from others": (
+        "fundus",
+        "realism",
+        "sets of copies of training photographs",
+        "two-sample accuracy",
+        ".2f",
+    ),
+    "of ten measures of the vessel trees, those in which ours are like real ones": (
+        "trees",
+        "groups",
+        "ours",
+        "measures with p > 0.05",
+        "",
+    ),
+    "super-resolution, dB above bicubic interpolation": ("superres", "gain in dB", ".1f"),
+}
+
 
 def tab() -> None:
     """Lay the tab out."""
     with gr.Column(elem_classes="cell about"):
         gr.Markdown(TEXT, elem_classes="text")
+        gr.HTML(headlines(report()), js_on_load=None)
         with gr.Accordion("Every score measured with these weights", open=False):
             gr.HTML(scores(report()) if report() else "<p>No report of scores comes with the weights in use.</p>", js_on_load=None)
         with gr.Accordion("Model card", open=False):
@@ -74,6 +103,17 @@ def card() -> str:
     """The model card that lies with the weights in use, without its front matter; empty where there is none."""
     path = beside("README.md")
     return re.sub(r"\A---\n.*?\n---\n", "", path.read_text(encoding="utf-8"), flags=re.DOTALL) if path else ""
+
+
+def headlines(measured: dict) -> str:
+    """The scores that matter most, those of HEADLINES that the report has, as a table."""
+    rows = ""
+    for name, (*way, form) in HEADLINES.items():
+        value = measured
+        for key in way:
+            value = value.get(key, {})
+        rows += f"<tr><th scope='row'>{name}</th><td>{value:{form}}</td></tr>" if value != {} else ""
+    return f"<div class='scroll'><table class='figures'><tbody>{rows}</tbody></table></div>" if rows else ""
 
 
 def scores(measured: dict) -> str:
