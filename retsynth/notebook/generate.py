@@ -247,6 +247,7 @@ def tab(page: Page) -> SimpleNamespace:
     seed.change(None, seed, None, js="seed => retsynth.seed(seed)", show_progress="hidden", **PRIVATE)
     made = [cell.state, seed, prior, temperature, eye, style_seed]
     cell.state.change(None, made, None, js="(...made) => retsynth.share(...made)", show_progress="hidden", **PRIVATE)
+    gallery.change(None, None, None, js="() => retsynth.fresh(true)", show_progress="hidden", **PRIVATE)
     _between_cell(page)
     _near_cell(page)
     with gr.Row(visible=False):

@@ -72,10 +72,14 @@ window.retsynth = {
     setTimeout(() => { button.textContent = "Copy"; }, 1500);
   },
   share(state, seed, prior, temperature, eye, style) {  // once an eye is made, the address leads back to it, if a seed is all that it takes
+    if (/^running/.test(state)) this.fresh(false);
     if (!this.opened || this.tab() !== "generate" || !/^done/.test(state)) return;
     const url = new URL(location), usual = prior === "flow" && temperature === 1 && eye === "any" && (style ?? -1) < 0;
     usual ? url.searchParams.set("seed", seed) : url.searchParams.delete("seed");
     history.replaceState(null, "", url);
+  },
+  fresh(is) {  // whether the eyes in view are this run's: until its first one is there, the last run's are dimmed
+    document.querySelector("#cell-generate").classList.toggle("fresh", is);
   },
   tabs: { generate: "Generate", draw: "Draw or upload", enlarge: "Super-resolve", compare: "Compare", about: "About" },
   tab() { return new URLSearchParams(location.search).get("tab") ?? "generate"; },

@@ -409,6 +409,26 @@ def test_an_eye_that_is_carried_on_is_worked_on_at_once(visit, photo):
         open_tab(page, "generate")
 
 
+def test_until_a_run_gives_its_first_eye_the_last_ones_are_dimmed(visit):
+    page = visit()
+    run(page, "generate", 1)
+    page.get_by_label("Pairs").first.fill("4")
+    page.evaluate("""() => {
+      window.seen = [];  // at each frame: the cell's state, whether the pictures are this run's, how many there are
+      const cell = document.querySelector("#cell-generate"), look = () => {
+        const state = cell.querySelector("[data-state]").dataset.state, images = document.querySelectorAll("#pairs img");
+        window.seen.push([state, cell.classList.contains("fresh"), images.length]);
+        requestAnimationFrame(look);
+      };
+      look();
+    }""")
+    run(page, "generate", 2)
+    seen = page.evaluate("window.seen")
+    assert ["running", False, 3] in seen, "the eye of the run before"
+    assert ["running", True, 6] in seen and ["running", False, 6] not in seen, "two of the run's four"
+    assert seen[-1] == ["done", True, 12]
+
+
 def test_what_cannot_be_carried_on_is_said(visit):
     page = visit("?tab=draw")
     page.locator("#cell-draw").get_by_role("button", name="Enlarge it").click()
