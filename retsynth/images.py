@@ -123,7 +123,8 @@ def write_image(path: str | os.PathLike, image: Tensor | np.ndarray, **metadata:
 
 def read_metadata(path: str | os.PathLike) -> dict[str, str]:
     """What `write_image` wrote beside the pixels; {} for a file that is no image, or has nothing of the kind."""
-    with Path(path).open("rb") as file:
+    with Path(path).open("rb") as file, warnings.catch_warnings():  # as in `_read_rgba`
+        warnings.simplefilter("ignore")
         try:
             image = _open(file, MAX_PIXELS)
             if image.format == "PNG":

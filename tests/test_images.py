@@ -452,6 +452,7 @@ def test_metadata_is_read_back_and_the_pixels_are_the_same(colours, tmp_path, su
     assert read_metadata(tmp_path / "c") == {}
 
 
+@pytest.mark.filterwarnings("error")
 def test_metadata_of_a_damaged_or_hostile_file_is_none(colours, tmp_path):
     for suffix in (".png", ".tif"):
         write_image(tmp_path / f"a{suffix}", colours, seed=7)

@@ -366,6 +366,15 @@ def test_the_address_asks_for_a_seed_that_exists_or_for_none(page, asked, seed):
     assert answer == ([seed] * 2 if seed is not None else [gr.skip()] * 2)
 
 
+def test_a_refusal_to_compare_says_which_image_it_is_about(pictures):
+    with pytest.raises(ValueError, match="the image, beside a vessel map: this looks like a photograph"):
+        compare.compare(pictures["map.png"], pictures["photo.png"])
+    with pytest.raises(ValueError, match="the reference: this is not an image"):
+        compare.compare(__file__, pictures["photo.png"])
+    with pytest.raises(ValueError, match="the image: this is not an image"):
+        compare.compare(pictures["photo.png"], __file__)
+
+
 def test_the_headlines_are_figures_of_the_report():
     report = json.loads((ROOT / "weights" / "report.json").read_text())
     shown = re.findall(r"<td>([^<]+)</td>", about.headlines(report))
