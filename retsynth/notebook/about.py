@@ -68,14 +68,14 @@ HEADLINES = {  # where each lies in report.json, and how it is written
         "realism",
         "sets",
         "two-sample accuracy",
-        ".2f",
+        ".3f",
     ),
     "how often it tells copies of the training photographs from others": (
         "fundus",
         "realism",
         "sets of copies of training photographs",
         "two-sample accuracy",
-        ".2f",
+        ".3f",
     ),
     "of ten measures of the vessel trees, those in which ours are like real ones": (
         "trees",
@@ -92,7 +92,9 @@ def tab() -> None:
     """Lay the tab out."""
     with gr.Column(elem_classes="cell about"):
         gr.Markdown(TEXT, elem_classes="text")
-        gr.HTML(headlines(report()), js_on_load=None)
+        if table := headlines(report()):
+            gr.Markdown("## Scores", elem_classes="text")
+            gr.HTML(table, js_on_load=None)
         with gr.Accordion("Every score measured with these weights", open=False):
             gr.HTML(scores(report()) if report() else "<p>No report of scores comes with the weights in use.</p>", js_on_load=None)
         with gr.Accordion("Model card", open=False):
