@@ -491,8 +491,9 @@ it does not give in full; with Wang's (Gaussian window 11 px) real maps reach th
   whole map, was made the image to learn for 100 trees not learned from. Told by Lite1 and Lite2 (training half) 0.63 and 0.76 of the time
   as painted, 0.66 and 0.73 with the ellipse's size and colours (the network's own 0.65 and 0.74); its discs lie 0.35 and 0.15 from the
   photographs' looks (0.27). By eye, sixty discs: lobes are closed, and about as many come out greenish, ringed or too small. Some 300
-  steps of learning it, with that ellipse's brightness and the network's own hues, which was not judged, were stopped. Not used. Of the trees themselves the vessels on the disc are a little wider than in the training
-  maps: at most 13.4 px there for 11.1, and 0.39 of the disc for 0.35.
+  steps of learning it, with that ellipse's brightness and the network's own hues, which was not judged, were stopped. Not used. Of the
+  trees themselves the vessels on the disc are a little wider than in the training maps: at most 13.4 px there for 11.1, and 0.39 of the
+  disc for 0.35.
 * The translation's output reaches 0 and 1 exactly (a sigmoid stretched by 4 % and cut): a tenth of a photograph's red is at 1. Kept.
 * The flow trained for 7,800 steps more, on another bank of 3,000 maps: all measures as before (7 of 9 pass). Thrown out.
 * The flow guided by an earlier self (v + w (v - v of the weights before the last 7,800 steps), Karras et al. 2024): with w = 1 straighter
