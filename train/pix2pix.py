@@ -495,13 +495,15 @@ def recolour(images: Tensor, generator: torch.Generator) -> Tensor:
 SPREAD = 1.1  # what a style does under a new tree is less than what it does under the map it was learned with
 NEAR = 0.3  # of the photographs' standard deviations: how far from one of them a style is drawn
 LONELY = 3.0  # how many times as far from its nearest as the median style a style stands alone
+GHOSTS = ("31",)  # of DRIVE; the pale ground beside this disc, in the middle of the eye, comes out under other vessels as a second disc
 
 
 @torch.no_grad()
 def fit_style_law(model: Pix2Pix, drive: Drive, controls: bool = True) -> None:
     """Set the law of styles from the training images, as many as the model has `looks`: their styles, drawn toward the mean so that what is
     drawn NEAR them has the variance of all, and all deviations SPREAD times as large; and the spread of their contrast. A style that is
-    LONELY gives way to its nearest: seen on one eye alone, it is not learned, and comes out in patches under another's vessels.
+    LONELY gives way to its nearest: seen on one eye alone, it is not learned, and comes out in patches under another's vessels. So do those
+    of GHOSTS, which their vessels hide and distances do not tell; they count among the deviations.
 
     And the `controls`: the likeliest change of style, by the covariance of those styles, that moves brightness or pigmentation in the
     generated image by one standard deviation of the training images and leaves the other where it is.
@@ -515,6 +517,8 @@ def fit_style_law(model: Pix2Pix, drive: Drive, controls: bool = True) -> None:
         covariance = torch.cov(styles.T)
         shrunk = 0.9 * covariance + 0.1 * torch.diag(covariance.diag())
         mean = styles.mean(0)
+        ghosts = torch.tensor([name in GHOSTS for name in drive.names], dtype=torch.bool, device=styles.device).nonzero()[:, 0]
+        styles[ghosts] = styles[apart[ghosts].index_fill(1, ghosts, torch.inf).argmin(1)]
         model.style_codes.copy_(mean + SPREAD * (1 - NEAR**2) ** 0.5 * (styles - mean))
         model.style_factor.copy_(SPREAD * NEAR * torch.linalg.cholesky(shrunk + 1e-6 * torch.eye(len(shrunk), device=shrunk.device)))
         *spread, contrast = appearance(drive.fundus, fov).std(0)

@@ -102,9 +102,12 @@ def tab() -> None:
 
 
 def card() -> str:
-    """The model card that lies with the weights in use, without its front matter; empty where there is none."""
+    """The model card that lies with the weights in use, without its front matter and what leads to files beside it; empty where there is
+    none."""
     path = beside("README.md")
-    return re.sub(r"\A---\n.*?\n---\n", "", path.read_text(encoding="utf-8"), flags=re.DOTALL) if path else ""
+    text = re.sub(r"\A---\n.*?\n---\n", "", path.read_text(encoding="utf-8"), flags=re.DOTALL) if path else ""
+    text = re.sub(r"^!\[.*?\n\n", "", text, flags=re.DOTALL | re.MULTILINE)  # a picture and its caption
+    return re.sub(r"\[([^]]*)\]\((?!https?:)[^)]*\)", r"\1", text)
 
 
 def headlines(measured: dict) -> str:

@@ -12,6 +12,7 @@ from tests.networks import noise, uniform
 from train.data import Drive, disc_centres, read_drive
 from train.drawing import courses
 from train.pix2pix import (
+    GHOSTS,
     LAGS,
     NEAR,
     SPREAD,
@@ -342,3 +343,18 @@ def test_a_style_far_from_all_others_gives_way_to_its_nearest(monkeypatch):
     fit_style_law(model, Drive([], fundus, fundus[:, :1], torch.ones(5, 1, 32, 32)), controls=False)
     torch.testing.assert_close(model.style_codes[4], model.style_codes[3])
     assert len(model.style_codes.unique(dim=0)) == 4
+
+
+def test_a_style_that_paints_a_second_disc_gives_way_and_still_counts_for_the_spread(monkeypatch):
+    styles = torch.tensor([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0], [0.9, 0.2]])
+    fundus = torch.arange(4.0)[:, None, None, None].expand(-1, 3, 32, 32)
+
+    def law(names: list[str]) -> Pix2Pix:
+        model = Pix2Pix(Pix2PixConfig(style_channels=2, width=8, depth=5, fine=4, looks=4))
+        monkeypatch.setattr(model, "encode_style", lambda fundus, fov: styles[int(fundus[0, 0, 0, 0]), None])
+        fit_style_law(model, Drive(names, fundus, fundus[:, :1], torch.ones(4, 1, 32, 32)), controls=False)
+        return model
+
+    plain, without = law(["21", "22", "23", "24"]), law(["21", GHOSTS[0], "23", "24"])
+    torch.testing.assert_close(without.style_codes, plain.style_codes[[0, 3, 2, 3]])
+    torch.testing.assert_close(without.style_factor, plain.style_factor)
