@@ -24,13 +24,6 @@ def asked_tab(request: gr.Request) -> gr.Tabs:
     return gr.Tabs(selected=tab) if tab in TABS else gr.skip()
 
 
-def asked_seed(request: gr.Request) -> list:
-    """The seed that the address asks for, for both boxes: ?seed=7."""
-    seed = request.query_params.get("seed", "")
-    fits = seed.isdecimal() and len(seed) <= 10 and int(seed) < 2**32
-    return [int(seed)] * 2 if fits else [gr.skip()] * 2
-
-
 def build() -> gr.Blocks:
     """Lay out the whole page; the models load meanwhile."""
     load(SOURCE)
@@ -55,7 +48,9 @@ def build() -> gr.Blocks:
             tab.select(None, js=f"() => retsynth.address('{tab.id}')", **PRIVATE)
         quick = {"queue": False, "show_progress": "hidden", **PRIVATE}
         there = page_blocks.load(asked_tab, None, tabs, **quick).then(None, js="() => retsynth.mounted()", **PRIVATE)
-        there.then(asked_seed, None, [made.seed, drawn.tree_seed], **quick).then(None, js="() => retsynth.open()", **PRIVATE)
+        seeds = [made.seed, drawn.tree_seed]
+        there = there.then(None, seeds, seeds, js="(...seeds) => retsynth.asked(seeds)", show_progress="hidden", **PRIVATE)
+        there.then(None, js="() => retsynth.open()", **PRIVATE)
     return page_blocks
 
 

@@ -32,7 +32,7 @@ from PIL import Image, ImageOps
 
 from retsynth import __version__, notebook
 from retsynth.export import fingerprint
-from retsynth.images import read_fundus, read_mask, to_array, write_image
+from retsynth.images import COMMENT, ENLARGED, read_fundus, read_mask, to_array, write_image
 from retsynth.notebook import about, compare, generate, ipynb, pipe, translate
 from retsynth.notebook import cell as cells
 from retsynth.pipeline import CONTROLS, Pipeline
@@ -179,7 +179,6 @@ def test_runs_are_numbered_and_the_file_holds_the_last_run_of_each_cell(page, pi
         ("vary", {"seed": None}, "seed"),
         ("vary", {"first": None}, "first variation"),
         ("vary", {"strength": 2}, "between 0 and 1, got 2"),
-        ("draw", {"drawing": ""}, "blank"),
         ("draw", {"drawing": "data:image/png;base64,AAAA"}, "image"),
         ("enlarge", {"upload": None}, "upload one"),
         ("enlarge", {"upload": __file__}, "image"),
@@ -360,10 +359,16 @@ def test_an_enlarged_photograph_is_not_called_synthetic(page, pictures):
     assert "Synthetic" not in Image.open(calls["upscale"](pictures["photo.png"])).text["Comment"]
 
 
-@pytest.mark.parametrize(("asked", "seed"), [("7", 7), ("4294967295", 4294967295), ("4294967296", None), ("9" * 5000, None), ("x", None)])
-def test_the_address_asks_for_a_seed_that_exists_or_for_none(page, asked, seed):
-    answer = page.asked_seed(SimpleNamespace(query_params={"seed": asked}))
-    assert answer == ([seed] * 2 if seed is not None else [gr.skip()] * 2)
+def test_an_empty_sheet_is_no_mistake(page, pictures):
+    state, note, history, *_ = run(page, "draw", given("draw", pictures) | {"drawing": ""})
+    assert state == "idle" and "draw a vessel" in note["text"] and history == gr.skip()
+
+
+def test_an_enlarged_synthetic_image_says_both(page, pictures, tmp_path, fundus_photograph):
+    calls = {block.api_name: block.fn for block in page.demo.fns.values() if block.api_visibility == "public"}
+    write_image(tmp_path / "eye.png", fundus_photograph(0), seed=9)
+    text = Image.open(calls["upscale"](str(tmp_path / "eye.png"))).text
+    assert (text["seed"], text["Comment"]) == ("9", f"{COMMENT} {ENLARGED}")
 
 
 def test_a_refusal_to_compare_says_which_image_it_is_about(pictures):
@@ -443,7 +448,7 @@ def test_on_zero_gpu_cells_run_refuse_and_stop_as_elsewhere(on_zero_gpu, picture
     for name in ("draw", "generate left", "compare"):
         assert run(on_zero_gpu, name, given(name, pictures))[0] == "done 1"
     result = run(on_zero_gpu, "draw", given("draw", pictures) | {"drawing": ""})
-    assert (result[0], result[1]["error"][:16]) == ("error", "The map is blank")
+    assert (result[0], result[1]["text"][:16]) == ("idle", "The map is blank")
     cell = next(cell for cell in on_zero_gpu.demo.cells if cell.name == "draw")
     steps = cell._run([], *given("draw", pictures).values(), progress=print)
     cells._stop(next(steps)[-1])

@@ -32,6 +32,10 @@ class Stopped(gr.Error):
     """The visitor pressed Stop. Of all that is raised, ZeroGPU brings a gr.Error alone back from the process in which the work is done."""
 
 
+class Nothing(gr.Error):
+    """There is nothing to work on, and no mistake: what an empty sheet gives. Its sentence is said without alarm."""
+
+
 def load(source: str | os.PathLike) -> None:
     """Start to load the models in `source`, a folder or a Hub repository, without waiting for them."""
     global _loading, _beside_gpu, _source

@@ -107,6 +107,7 @@ def card() -> str:
     path = beside("README.md")
     text = re.sub(r"\A---\n.*?\n---\n", "", path.read_text(encoding="utf-8"), flags=re.DOTALL) if path else ""
     text = re.sub(r"^!\[.*?\n\n", "", text, flags=re.DOTALL | re.MULTILINE)  # a picture and its caption
+    text = re.sub(r"^#", "##", text, flags=re.MULTILINE)  # the page has a first heading
     return re.sub(r"\[([^]]*)\]\((?!https?:)[^)]*\)", r"\1", text)
 
 

@@ -163,6 +163,20 @@ canvas.addEventListener("keydown", (event) => {
 });
 canvas.addEventListener("blur", end);
 
+// A map that is dropped or pasted on the sheet is as one that was chosen with the button.
+function given(event, files) {
+  const upload = element.closest(".cell").querySelector(".controls:has(> .given) input[type=file]");
+  if (!files?.length || !upload) return;
+  event.preventDefault();
+  const chosen = new DataTransfer();
+  chosen.items.add(files[0]);
+  upload.files = chosen.files;
+  upload.dispatchEvent(new Event("change", { bubbles: true }));
+}
+element.addEventListener("dragover", (event) => event.preventDefault());
+element.addEventListener("drop", (event) => given(event, event.dataTransfer.files));
+element.addEventListener("paste", (event) => given(event, event.clipboardData.files));
+
 blank();
 told();
 let kept = null;

@@ -6,7 +6,7 @@ import gradio as gr
 
 from retsynth.images import read_mask, read_metadata
 from retsynth.notebook.cell import PRIVATE
-from retsynth.notebook.compare import named
+from retsynth.notebook.compare import named, photograph
 from retsynth.notebook.translate import url
 
 
@@ -18,7 +18,8 @@ def connect(tabs: gr.Tabs, made: SimpleNamespace, drawn: SimpleNamespace, large:
 
     def to(tab: str, button: gr.Button, handler, inputs: list, outputs: list) -> None:
         moved = button.click(handler, inputs, outputs, **quick)
-        moved.success(lambda: gr.Tabs(selected=tab), None, tabs, queue=False, show_progress="hidden", **PRIVATE)
+        there = moved.success(lambda: gr.Tabs(selected=tab), None, tabs, queue=False, show_progress="hidden", **PRIVATE)
+        there.then(None, js=f"() => retsynth.arrive('{tab}')", show_progress="hidden", **PRIVATE)
         if tab in waiting:
             waiting[tab].bind(moved.success)
 
@@ -29,12 +30,18 @@ def connect(tabs: gr.Tabs, made: SimpleNamespace, drawn: SimpleNamespace, large:
     to(
         "compare",
         made.compare,
-        lambda *at: (0, named([_eye(*at)[1]])),
-        [made.gallery, made.chosen],
-        [compared.vessels, compared.candidates],
+        lambda gallery, chosen, *at: _beside(_eye(gallery, chosen)[1], *at),
+        [made.gallery, made.chosen, compared.vessels, compared.reference],
+        [compared.vessels, compared.reference, compared.candidates],
     )
     to("enlarge", drawn.enlarge, _there, [drawn.fundus], [large.upload])
-    to("compare", drawn.compare, lambda fundus: (0, named([_there(fundus)])), [drawn.fundus], [compared.vessels, compared.candidates])
+    to(
+        "compare",
+        drawn.compare,
+        lambda fundus, *at: _beside(_there(fundus), *at),
+        [drawn.fundus, compared.vessels, compared.reference],
+        [compared.vessels, compared.reference, compared.candidates],
+    )
     taken = compared.take.click(_all, [made.gallery, compared.vessels], compared.candidates, **quick)
     compared.cell.stale(taken.success)
 
@@ -48,6 +55,11 @@ def _edited(gallery: list | None, chosen: int) -> list:
     look, alone = seed if look is None else look, look is not None or index == 0
     values = [gr.update(value=value, maximum=max(999, value)) for value in (look, seed)]
     return [url(read_mask(vessels)), *values, None if alone else fundus, gr.update(open=not alone)]
+
+
+def _beside(fundus: str, vessels: int, reference: str | None) -> tuple:
+    """A fundus image as the one candidate, beside the photograph that is there or one that comes with scikit-image."""
+    return 0, gr.skip() if reference and not vessels else photograph(), named([fundus], ("a synthetic eye",))
 
 
 def _index(event: gr.SelectData) -> int:

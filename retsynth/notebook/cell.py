@@ -15,7 +15,7 @@ from gradio.processing_utils import save_bytes_to_cache
 from gradio.utils import get_upload_folder
 
 from retsynth.images import png_bytes
-from retsynth.notebook import Stopped, gpu, heed, ipynb, pen, pipe, said, source, stoppable, weights
+from retsynth.notebook import Nothing, Stopped, gpu, heed, ipynb, pen, pipe, said, source, stoppable, weights
 
 # A cell's state is one word and the number of its last run, "done 3": the style sheet reads it, so no script has to touch the page.
 GUTTER = """<span class="gutter" data-state="${value.split(' ')[0]}">In&nbsp;[${
@@ -32,7 +32,7 @@ SETTLED = "(state, note, ...values) => retsynth.settled({code!r}, {names}, {kind
 RUNNING = "state => state.replace(/^(?!stopping)\\w+/, 'running')"
 STOPPING = "state => state.replace(/^running/, 'stopping')"
 FAILED = "state => state.replace(/^running/, 'error')"
-STALE = "state => state.replace(/^done/, 'stale')"
+STALE = "state => state.replace(/^done/, 'stale').replace(/^error/, 'idle')"  # what was wrong may be so no longer
 PRIVATE = {"api_visibility": "private"}
 SMALL = {"size": "sm", "min_width": 0, "scale": 0}
 KEEP = ["download", "fullscreen"]
@@ -90,7 +90,7 @@ def fill(code: str, values: dict) -> str:
 
 def png(image, **metadata: object) -> bytes:
     """A PNG file of `image` that says how it came about: synthetic, the version, `metadata`, and the fingerprint of the weights."""
-    return png_bytes(image, **metadata, weights=weights())
+    return png_bytes(image, **{**metadata, "weights": weights()})
 
 
 @dataclass(frozen=True)
@@ -136,9 +136,9 @@ class Run:
 class Cell:
     """One cell of the page. Use as a context for its controls, then `with cell.output():` for its results, then `connect`."""
 
-    def __init__(self, page: "Page", name: str, prose: str, code: str, unfolded: bool = True):
+    def __init__(self, page: "Page", name: str, prose: str, code: str, seeds: str = "seed"):
         self.page, self.name, self.prose, self.code = page, name, prose, code.replace("{weights}", repr(source()))
-        self.unfolded = unfolded  # whether the code is seen at once
+        self.seeds = seeds  # what its seed is the seed of
         self.events: list = []
         self.folder = gr.State(None, time_to_live=3600)  # of the visitor's run that goes on, where Stop leaves its sign
         page.cells.append(self)
@@ -148,7 +148,7 @@ class Cell:
         gr.Markdown(self.prose, elem_classes="prose-cell")
         with gr.Column(elem_classes="in", min_width=0):
             self.state = gr.HTML("idle", html_template=GUTTER, js_on_load=None, apply_default_css=False, elem_classes="state")
-            with gr.Accordion("Python", open=self.unfolded, elem_classes="code"):
+            with gr.Accordion("Python", open=False, elem_classes="code"):
                 self.source = gr.HTML("", html_template=LISTING, js_on_load=COPY, apply_default_css=False, elem_classes="listing")
         return self
 
@@ -160,8 +160,8 @@ class Cell:
         """The bar with Run, then the place of the results."""
         with gr.Row(elem_classes="bar"):
             self.run = gr.Button("▶ Run", variant="primary", elem_classes="run", **SMALL)
-            self.stop = gr.Button("■ Stop", elem_classes="stop", **SMALL)
             self.clear = gr.Button("Clear", elem_classes="clear", **SMALL)
+            self.stop = gr.Button("■ Stop", elem_classes="stop", **SMALL)
         with gr.Column(elem_classes="out", min_width=0):
             self.note = gr.HTML({}, html_template=NOTE, js_on_load=None, apply_default_css=False, elem_classes="note-block")
             yield
@@ -260,6 +260,8 @@ class Cell:
                 yield [f"done {number}", note, history, gr.update(interactive=True), *skip]
             except Stopped:
                 return  # what the run has given so far stays
+            except Nothing as hint:
+                yield ["idle", {"text": html.escape(str(hint.message))}, gr.skip(), gr.skip(), *skip]
             except gr.Error as error:
                 yield ["error", _refusal(error), gr.skip(), gr.skip(), *skip]
 
@@ -270,7 +272,7 @@ class Cell:
 
     def _record(self, run: Run, history: list, number: int, began: float, inputs: dict) -> tuple[dict, list]:
         """What stands under the cell after a run, and the history with the run in it."""
-        seed = [f"seed {inputs['seed']}"] if "seed" in inputs else []
+        seed = [f"{self.seeds} {inputs['seed']}"] if "seed" in inputs else []
         facts = [f"{time.perf_counter() - began:.2f} s", self.pipe().device.type.upper(), *seed]
         shown = list(run.files("shown").values())
         reads = run.files("reads") | {name.removesuffix(".path"): Path(path.decode()) for name, path in run.files("uploads").items()}

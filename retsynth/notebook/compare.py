@@ -72,14 +72,17 @@ def measure(run: Run, vessels: int, reference: str | None, candidates: list | No
     source = reference or _default(vessels)
     run.reads("reference.png", source)
     wanted, images, values, maps = _named(read, source, "the reference"), [], [], []
-    for i, (path, _) in enumerate(candidates, start=1):
+    for i, (path, caption) in enumerate(candidates, start=1):
         heed()
         run.reads(f"candidate-{i}.png", path)
         images.append(_named(read, path, f"candidate {i}"))
         value, local = ssim_map(images[-1], wanted)
         values.append(value)
         shown = run.png(f"ssim-{i}", heat(local), shown=i == 1, **_notes(value))
-        maps.append((shown, f"candidate {i}: SSIM {value:.3f}, {psnr(images[-1], wanted):.1f} dB"))
+        decibels = psnr(images[-1], wanted)
+        maps.append(
+            (shown, f"{caption or f'candidate {i}'}: SSIM {value:.3f}, " + (f"{decibels:.1f} dB" if math.isfinite(decibels) else "equal"))
+        )
     plot = strip({"candidates": values, **baselines(vessels, wanted)}, vessels)
     return maps, plot, _trees(wanted, images) if vessels else ""
 
@@ -92,9 +95,10 @@ def _named(read: Callable, file: bytes | str, name: str):
         raise ValueError(f"{name}: {error}") from None
 
 
-def named(files: list[str]) -> list[tuple[str, str]]:
-    """Candidates with the names that the results call them by."""
-    return [(file, f"candidate {i}") for i, file in enumerate(files, start=1)]
+def named(files: list[str], what: tuple[str, ...] = ()) -> list[tuple[str, str]]:
+    """Candidates with the names that the results call them by, and `what` they are, where that is known."""
+    known = (*(f", {one}" for one in what), *("" for _ in files))
+    return [(file, f"candidate {i}{more}") for (i, file), more in zip(enumerate(files, start=1), known, strict=False)]
 
 
 def compare(reference: str, image: str) -> tuple[float, float | None, bytes]:
@@ -207,6 +211,11 @@ def _trees(wanted, images: list) -> str:
     return f"<div class='scroll'><table class='figures'><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>"
 
 
+def photograph() -> str:
+    """The file of a real photograph, to compare with where a visitor brings none."""
+    return _example()[0]
+
+
 def _default(vessels: int) -> bytes:
     """A reference for those who bring none: a real photograph from scikit-image's wheel, or the vessel map that comes with the weights."""
     if not vessels:
@@ -236,7 +245,7 @@ def _example() -> tuple[str, list[tuple[str, str]]]:
     files = [str(folder / "blurred.png"), str(folder / "mirrored.png")]
     if synthetic := beside("examples/sample_fundus.png"):
         files.append(shutil.copy(synthetic, folder / "synthetic.png"))  # gradio hands out no file from just anywhere
-    return str(folder / "photograph.png"), named([str(file) for file in files])
+    return str(folder / "photograph.png"), named([str(file) for file in files], ("out of focus", "mirrored", "a synthetic eye"))
 
 
 def _plain(fundus: np.ndarray) -> np.ndarray:

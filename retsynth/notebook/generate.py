@@ -67,7 +67,7 @@ Image.fromarray(np.hstack([to_array(frame) for frame in frames]))"""
 
 RANDOM_SEED = "() => Math.floor(Math.random() * 1e6)"  # short enough to be read to somebody
 CAPTIONS = {"vessels": "vessel map", "fundus": "fundus", "overlay": "both", "large": "fundus, 1024 px"}
-CHOOSE = "The buttons take the eye you clicked last, else the first. The address of this page leads back to the first."
+CHOOSE = "The buttons take the eye you clicked last, else the first. <span>The address of this page leads back to the first.</span>"
 SYNTHETIC = "Synthetic images, not for diagnosis. Each downloaded PNG says so in its metadata, with the seed."
 
 
@@ -232,7 +232,7 @@ def tab(page: Page) -> SimpleNamespace:
                 _shipped(), label="Pairs", columns=3, type="filepath", elem_classes="pictures", elem_id="pairs", **PICTURES
             )
             own(gallery)
-            gr.HTML(f"{SYNTHETIC} {CHOOSE}", elem_classes="small-print", js_on_load=None)
+            gr.HTML(f"{SYNTHETIC} {CHOOSE}", elem_classes="small-print choose", js_on_load=None)
             with gr.Row(elem_classes="bar carry"):
                 edit = gr.Button("✎ Edit its vessels", **SMALL)
                 enlarge = gr.Button("⤢ Enlarge it", **SMALL)
@@ -244,7 +244,6 @@ def tab(page: Page) -> SimpleNamespace:
     chosen = gr.State(0)
     for trigger in (cell.run.click, dice.click):
         trigger(lambda: 0, None, chosen, queue=False, show_progress="hidden", **PRIVATE)
-    seed.change(None, seed, None, js="seed => retsynth.seed(seed)", show_progress="hidden", **PRIVATE)
     made = [cell.state, seed, prior, temperature, eye, style_seed]
     cell.state.change(None, made, None, js="(...made) => retsynth.share(...made)", show_progress="hidden", **PRIVATE)
     gallery.change(None, None, None, js="() => retsynth.fresh(true)", show_progress="hidden", **PRIVATE)

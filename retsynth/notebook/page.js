@@ -48,17 +48,26 @@ window.retsynth = {
     while (![...document.querySelectorAll(there)].some((element) => element.checkVisibility())) await new Promise((next) => setTimeout(next, 30));
   },
   opened: false,
-  open() {  // what the address asked for is there; one with a seed asks for its picture too
-    this.opened = true;
-    const asked = new URLSearchParams(location.search);
-    if (asked.has("seed")) document.querySelector(asked.get("tab") === "draw" ? "button.plant" : "#cell-generate button.run")?.click();
-    if (asked.get("tab") === "draw") this.seed(null);  // a reload brings the drawing back, not the tree it began with
+  used: false,  // a visitor who was quicker than the page keeps what was chosen
+  seed() {  // the one that the address asks for: ?seed=7
+    const seed = new URLSearchParams(location.search).get("seed") ?? "";
+    return /^\d{1,10}$/.test(seed) && Number(seed) < 2 ** 32 ? Number(seed) : null;
   },
-  seed(seed) {  // the one in the address, where there is one, is the one on the page
+  asked(seeds) {  // for both boxes
+    return this.opened || this.used || this.seed() === null ? seeds : seeds.map(() => this.seed());
+  },
+  open() {  // what the address asked for is there; one with a seed asks for its picture too
+    if (this.opened) return;  // the page came back to a server that was started anew
+    this.opened = true;
+    const draws = this.tab() === "draw";
+    if (!this.used && this.seed() !== null) document.querySelector(draws ? "button.plant" : "#cell-generate button.run")?.click();
+    if (draws) this.lead(null);  // a reload brings the drawing back, not the tree it began with
+  },
+  lead(seed) {  // let the address lead to the eye of a seed, or to none
     const url = new URL(location);
-    if (!this.opened || !url.searchParams.has("seed")) return;
     seed === null ? url.searchParams.delete("seed") : url.searchParams.set("seed", seed);
     history.replaceState(null, "", url);
+    document.querySelector("#cell-generate")?.classList.toggle("leads", seed !== null);
   },
   whole(value) {  // as Python rounds, a half to the even number
     return typeof value !== "number" ? value : Math.abs(value % 1) === 0.5 ? 2 * Math.round(value / 2) : Math.round(value);
@@ -74,9 +83,18 @@ window.retsynth = {
   share(state, seed, prior, temperature, eye, style) {  // once an eye is made, the address leads back to it, if a seed is all that it takes
     if (/^running/.test(state)) this.fresh(false);
     if (!this.opened || this.tab() !== "generate" || !/^done/.test(state)) return;
-    const url = new URL(location), usual = prior === "flow" && temperature === 1 && eye === "any" && (style ?? -1) < 0;
-    usual ? url.searchParams.set("seed", seed) : url.searchParams.delete("seed");
-    history.replaceState(null, "", url);
+    const usual = prior === "flow" && temperature === 1 && eye === "any" && (style ?? -1) < 0;
+    this.lead(usual ? this.whole(seed) : null);
+  },
+  show(cell) {  // scroll to what its run gives, unless the first of it is in view
+    const note = cell?.querySelector(".note-block"), seen = cell?.querySelector(".pictures img")?.closest("button");
+    if (!note || Math.max(note.getBoundingClientRect().bottom + 150, seen?.getBoundingClientRect().bottom ?? 0) < innerHeight) return;
+    note.scrollIntoView({ block: "start", behavior: matchMedia("(prefers-reduced-motion: reduce)").matches ? "instant" : "smooth" });
+  },
+  async arrive(name) {  // at the cell of another tab, which is built some time after it is chosen, and which runs
+    const cell = () => document.querySelector(`#cell-${name}`);
+    for (let wait = 0; wait < 100 && !cell()?.checkVisibility(); wait++) await new Promise((next) => setTimeout(next, 30));
+    this.show(cell());
   },
   fresh(is) {  // whether the eyes in view are this run's: until its first one is there, the last run's are dimmed
     document.querySelector("#cell-generate").classList.toggle("fresh", is);
@@ -95,6 +113,18 @@ window.retsynth = {
     try { localStorage.setItem("retsynth-theme", dark ? "dark" : "light"); } catch { /* private window: it lasts until the page is left */ }
   },
 };
+// gradio's foldable parts do not tell a screen reader whether they are open, but by a class
+new MutationObserver((changes) => {
+  const parts = changes.flatMap(({ type, target, addedNodes }) => type === "attributes" ? [target] : [...addedNodes]);
+  for (const part of parts.filter((node) => node.nodeType === 1)) {
+    for (const head of [part, ...part.querySelectorAll("button.label-wrap")]) {
+      if (!head.matches("button.label-wrap")) continue;
+      const open = String(head.classList.contains("open"));
+      if (head.getAttribute("aria-expanded") !== open) head.setAttribute("aria-expanded", open);
+      head.querySelector(".icon")?.setAttribute("aria-hidden", "true");
+    }
+  }
+}).observe(document.documentElement, { subtree: true, childList: true, attributes: true, attributeFilter: ["class"] });
 try {  // gradio has put this script into the page after it chose a theme of its own
   const theme = new URLSearchParams(location.search).has("__theme") ? null : localStorage.getItem("retsynth-theme");
   if (theme) document.body.classList.toggle("dark", theme === "dark");
@@ -103,10 +133,11 @@ addEventListener("popstate", () => {  // Back and Forward go from tab to tab; th
   const tab = retsynth.tab(), menu = [...document.querySelectorAll(".overflow-dropdown button")];
   (document.querySelector(`[data-tab-id="${tab}"]`) ?? menu.find((button) => button.textContent.trim() === retsynth.tabs[tab]))?.click();
 });
+for (const kind of ["click", "input"]) addEventListener(kind, (event) => {
+  if (event.isTrusted && event.target.closest?.(".cell")) retsynth.used = true;
+}, true);
 addEventListener("click", (event) => {  // what a run gives may lie below: on a phone it always does
-  const note = event.isTrusted && event.target.closest?.("button.run, button.new, button.example")?.closest(".cell")?.querySelector(".note-block");
-  if (!note || note.getBoundingClientRect().top < innerHeight * 0.75) return;
-  note.scrollIntoView({ block: "start", behavior: matchMedia("(prefers-reduced-motion: reduce)").matches ? "instant" : "smooth" });
+  if (event.isTrusted) retsynth.show(event.target.closest?.("button.run, button.new, button.example")?.closest(".cell"));
 });
 addEventListener("keydown", (event) => {
   const run = event.shiftKey && event.key === "Enter" && event.target.closest?.(".cell")?.querySelector("button.run");

@@ -10,7 +10,7 @@ import gradio as gr
 from torch import Tensor
 
 from retsynth.images import png_bytes, read_fundus, read_image, read_mask
-from retsynth.notebook import asset, pen, pipe
+from retsynth.notebook import Nothing, asset, pen, pipe
 from retsynth.notebook.cell import SHOWN, SMALL, Cell, Page, Run, endpoint, own, png, upload
 from retsynth.pipeline import CONTROLS
 
@@ -42,7 +42,7 @@ def paint(run: Run, drawing: str, style: int, photo: str | None, seed: int, **co
     vessels = base64.b64decode(drawing.partition(",")[2])
     if not vessels or not read_image(vessels).any():
         yield None, gr.update(value=None, interactive=False)  # no image is that of an empty map
-        raise ValueError("the map is blank: draw a vessel, or start from a tree or an upload")
+        raise Nothing("The map is blank: draw a vessel, or start from a tree or an upload.", print_exception=False)
     mask = read_mask(vessels)
     fundus, notes = painted(mask, style, photo, seed, controls)
     run.reads("vessels.png", vessels)
@@ -100,13 +100,13 @@ def translate(
 
 def tab(page: Page) -> SimpleNamespace:
     """Lay the tab out; returns what others need of it."""
-    with Cell(page, "draw", PROSE, CODE, unfolded=False) as cell, cell.output(), gr.Row(elem_classes="easel-row"):
+    with Cell(page, "draw", PROSE, CODE, seeds="grain seed") as cell, cell.output(), gr.Row(elem_classes="easel-row"):
         with gr.Column(min_width=280):
             canvas = easel(elem_id="drawing")
             with gr.Row(elem_classes="controls"):
                 tree_seed = gr.Number(0, label="Start from the tree of seed", precision=0, min_width=150)
                 plant = gr.Button("Take this tree", elem_classes="dice plant", **SMALL)
-                given = gr.UploadButton("Upload a map", file_types=["image"], type="filepath", elem_classes="dice", **SMALL)
+                given = gr.UploadButton("Upload a map", file_types=["image"], type="filepath", elem_classes="dice given", **SMALL)
         with gr.Column(min_width=280):
             alt = "Synthetic fundus image of the drawn vessel map"
             fundus = own(gr.Image(label="Fundus", type="filepath", format="png", elem_id="painted", alt_text=alt, **SHOWN))

@@ -64,12 +64,13 @@ def chromium():
 
 @pytest.fixture
 def visit(server, chromium: Browser):
-    """`visit("?tab=draw", width=390, ...)`: a new visitor's page, loaded. No script of the page may fail while the test runs."""
+    """`visit("?tab=draw", width=390, ...)`: a new visitor's page, loaded, and before it the script `init`. No script may fail meanwhile."""
     contexts, faults = [], []
 
-    def visit(address: str = "", width: int = 1280, height: int = 900, **options: object) -> Page:
+    def visit(address: str = "", width: int = 1280, height: int = 900, init: str = "", **options: object) -> Page:
         contexts.append(chromium.new_context(viewport={"width": width, "height": height}, accept_downloads=True, **options))
         page = contexts[-1].new_page()
+        page.add_init_script(init)
         page.set_default_timeout(PATIENCE)
         page.on("pageerror", lambda error: faults.append(str(error)))
         page.goto(f"{server}/{address}")

@@ -11,7 +11,7 @@ import nbformat
 import numpy as np
 import pytest
 from PIL import Image
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Locator, Page, expect
 from skimage.data import retina
 
 from retsynth.images import read_mask, to_array
@@ -53,6 +53,14 @@ def wait_for(page: Page, cell: str, number: int | None = None) -> None:
 def run(page: Page, cell: str, number: int | None = None) -> None:
     page.locator(f"#cell-{cell} button.run").click()
     wait_for(page, cell, number)
+
+
+def code(page: Page, cell: str) -> Locator:
+    """The cell's code, unfolded."""
+    fold = page.locator(f"#cell-{cell} .code > button")
+    if fold.get_attribute("aria-expanded") == "false":
+        fold.click()
+    return page.locator(f"#cell-{cell} code")
 
 
 def stroke(page: Page, points: list[tuple[float, float]]) -> None:
@@ -100,7 +108,7 @@ def test_generate(visit):
     expect(page.locator("#pairs .thumbnail-item img")).to_have_count(3)
     expect(page.locator("#cell-generate .note")).to_contain_text(re.compile(r"\d\.\d\d s · (CPU|CUDA) · seed 0"))
     page.get_by_label("Pairs").first.fill("2")
-    expect(page.locator("#cell-generate code")).to_contain_text("count=2")
+    expect(code(page, "generate")).to_contain_text("count=2")
     expect(page.locator("#cell-generate [data-state=stale]")).to_have_count(1)
     run(page, "generate", 2)
     expect(page.locator("#pairs .thumbnail-item img")).to_have_count(6)
@@ -113,7 +121,7 @@ def test_new_eye_draws_a_seed_and_runs_with_it(visit):
     seed = page.get_by_label("Seed", exact=True).input_value()
     assert seed != "0"
     expect(page.locator("#cell-generate .note")).to_contain_text(f"seed {seed}")
-    expect(page.locator("#cell-generate code")).to_contain_text(f"({seed}, count=1")
+    expect(code(page, "generate")).to_contain_text(f"({seed}, count=1")
 
 
 def test_between_two_seeds(visit):
@@ -127,7 +135,7 @@ def test_between_two_seeds(visit):
 def test_variations(visit):
     page = visit()
     page.locator("#cell-vary").get_by_label("Variations").first.fill("2")
-    expect(page.locator("#cell-vary code")).to_contain_text("range(2)")
+    expect(code(page, "vary")).to_contain_text("range(2)")
     run(page, "vary")
     expect(page.locator("#cell-vary .thumbnail-item img")).to_have_count(3)
 
@@ -204,6 +212,7 @@ def test_tools(visit):
     page.get_by_role("button", name="New drawing").click()
     assert as_array(drawing(page)).max() == 0
     expect(page.locator("#cell-draw .note")).to_contain_text("The map is blank")
+    expect(page.locator("#cell-draw [data-state=idle]")).to_have_count(1)
     expect(page.locator("#painted img")).to_have_count(0)  # no eye stands beside an empty map
 
 
@@ -221,11 +230,30 @@ def test_a_drawing_can_start_from_a_tree_or_an_upload(visit, tmp_path, vessel_tr
     assert np.array_equal(to_array(shown) > 0, vessel_tree(5))
 
 
+@pytest.mark.parametrize("way", ["drop", "paste"])
+def test_a_map_can_be_dropped_or_pasted_on_the_sheet(visit, way, vessel_tree):
+    file = io.BytesIO()
+    Image.fromarray(vessel_tree(5)).save(file, "PNG")
+    page = visit("?tab=draw")
+    drawing(page)
+    given = """([way, data]) => {
+      const transfer = new DataTransfer(), bytes = Uint8Array.from(atob(data), (sign) => sign.charCodeAt(0));
+      transfer.items.add(new File([bytes], "map.png", { type: "image/png" }));
+      const options = { bubbles: true, cancelable: true, dataTransfer: transfer, clipboardData: transfer };
+      const event = way === "drop" ? new DragEvent("drop", options) : new ClipboardEvent("paste", options);
+      return document.querySelector("#drawing canvas").dispatchEvent(event);
+    }"""
+    assert not page.evaluate(given, [way, base64.b64encode(file.getvalue()).decode()]), "the browser would open the file"
+    new_fundus(page, None)
+    shown = read_mask(base64.b64decode(drawing(page).partition(",")[2]))
+    assert np.array_equal(to_array(shown) > 0, vessel_tree(5))
+
+
 def test_super_resolve(visit, photo):
     page = visit("?tab=enlarge")
     page.locator("#cell-enlarge input[type=file]").set_input_files(photo)
     page.get_by_label("Halve it first").check()
-    expect(page.locator("#cell-enlarge code")).to_contain_text("reference.resize")
+    expect(code(page, "enlarge")).to_contain_text("reference.resize")
     expect(page.locator("#cell-enlarge .image-frame img")).to_be_visible()
     run(page, "enlarge")
     expect(page.locator("#cell-enlarge table")).to_contain_text("EDSR")
@@ -308,8 +336,7 @@ def test_an_eye_is_carried_on(visit, tiny_pipeline):
     page.get_by_role("button", name="Edit its vessels").click()
     expect(page.locator("#cell-draw")).to_be_visible()
     expect(page.locator("#cell-draw [data-state=done]")).to_have_count(1)
-    page.locator("#cell-draw .code > button").click()
-    expect(page.locator("#cell-draw code")).to_contain_text("pipe.style(1234567)")
+    expect(code(page, "draw")).to_contain_text("pipe.style(1234567)")
     mask = read_mask(base64.b64decode(drawing(page).partition(",")[2]))
     made, shown = to_array(tiny_pipeline.translate(mask, style=1234567, seed=1234567)), new_fundus(page, None)
     while not np.array_equal(pixels(page, shown), made):  # its appearance and grain as well, once the last of the changes is painted
@@ -406,6 +433,7 @@ def test_an_eye_that_is_carried_on_is_worked_on_at_once(visit, photo):
     for number, (button, cell) in enumerate((("Enlarge it", "enlarge"), ("Compare it", "compare")), start=4):
         page.locator("#cell-generate").get_by_role("button", name=button).click()
         wait_for(page, cell, number)
+        page.wait_for_function(f"document.querySelector('#cell-{cell} .note-block').getBoundingClientRect().top < innerHeight")
         open_tab(page, "generate")
 
 
@@ -492,11 +520,28 @@ def test_the_address_and_the_code_follow_the_seed(visit):
     page = visit("?tab=generate&seed=13")
     wait_for(page, "generate", 1)
     page.get_by_label("Seed", exact=True).fill("2.5")
-    expect(page.locator("#cell-generate code")).to_contain_text("(2, count=1")
+    expect(code(page, "generate")).to_contain_text("(2, count=1")
+    assert page.url.endswith("seed=13")  # the eye that is shown
+    run(page, "generate", 2)
+    page.wait_for_url(re.compile("seed=2$"))  # which the box shows as 2.5
     page.get_by_role("button", name="New eye").click()
-    wait_for(page, "generate", 2)
+    wait_for(page, "generate", 3)
     seed = page.get_by_label("Seed", exact=True).input_value()
     page.wait_for_url(re.compile(f"seed={seed}$"))
+
+
+def test_the_address_asks_for_a_seed_that_exists_or_for_none(visit):
+    page = visit()
+    found = "asked => { history.replaceState(null, '', '?seed=' + asked); return retsynth.seed(); }"
+    assert [page.evaluate(found, asked) for asked in ("7", "4294967295")] == [7, 4294967295]
+    assert [page.evaluate(found, asked) for asked in ("4294967296", "9" * 5000, "x", "-5", "1.5", "")] == [None] * 6
+
+
+def test_a_visitor_who_is_quicker_than_the_page_keeps_the_seed_that_was_chosen(visit):
+    page = visit("?seed=7", init="const soon = setInterval(() => { if (window.retsynth) clearInterval(soon), retsynth.used = true; });")
+    page.wait_for_function("window.retsynth?.opened")
+    assert page.get_by_label("Seed", exact=True).input_value() == "0"
+    expect(page.locator("#cell-generate [data-state=idle]")).to_have_count(1)
 
 
 def test_an_eye_can_be_shared_by_its_address(visit):
@@ -512,6 +557,7 @@ def test_an_eye_can_be_shared_by_its_address(visit):
     page.get_by_label("left", exact=True).check()
     run(page, "generate", 2)
     page.wait_for_url(lambda url: "seed=" not in url)  # which would lead to another eye
+    expect(page.get_by_text("The address of this page leads back")).to_be_hidden()
 
 
 def test_back_goes_to_the_tab_before(visit):
@@ -529,18 +575,21 @@ def test_back_goes_to_the_tab_before(visit):
 
 def test_a_look_at_the_options_changes_nothing(visit):
     page = visit()
-    page.get_by_text("Prior, appearance, size").click()
+    options = page.get_by_role("button", name="Prior, appearance, size")
+    expect(options).to_have_attribute("aria-expanded", "false")
+    options.click()
+    expect(options).to_have_attribute("aria-expanded", "true")
     expect(page.get_by_label("Appearance seed").first).to_have_value("-1")
-    expect(page.locator("#cell-generate code")).to_contain_text("style_seed=None")
+    expect(code(page, "generate")).to_contain_text("style_seed=None")
     run(page, "generate", 1)
     address = page.locator("#pairs .thumbnail-item img").nth(1).get_attribute("src")
     assert Image.open(io.BytesIO(page.request.get(address).body())).text["style_seed"] == "own"
-    expect(page.locator("#cell-generate code")).to_contain_text("style_seed=None")
+    expect(code(page, "generate")).to_contain_text("style_seed=None")
     page.get_by_label("Appearance seed").first.fill("3")
     run(page, "generate", 2)
-    expect(page.locator("#cell-generate code")).to_contain_text("style_seed=3")
+    expect(code(page, "generate")).to_contain_text("style_seed=3")
     page.get_by_label("Appearance seed").first.fill("")
-    expect(page.locator("#cell-generate code")).to_contain_text("style_seed=None")
+    expect(code(page, "generate")).to_contain_text("style_seed=None")
 
 
 def test_the_theme_outlives_a_reload(visit):
@@ -558,7 +607,7 @@ def test_the_theme_outlives_a_reload(visit):
 def test_stop(visit):
     page = visit()
     page.get_by_label("Pairs").first.fill("8")
-    expect(page.locator("#cell-generate code")).to_contain_text("count=8")
+    expect(code(page, "generate")).to_contain_text("count=8")
     page.locator("#cell-generate button.run").click()
     expect(page.locator("#cell-generate .gutter").first).to_have_text(re.compile(r"In.\[\*\]:"))
     expect(page.locator("#pairs .thumbnail-item img")).not_to_have_count(0)
@@ -568,7 +617,7 @@ def test_stop(visit):
     expect(page.locator("#cell-generate .note")).to_have_text("Stopped")
     expect(page.get_by_role("button", name="ZIP")).to_be_disabled()
     page.get_by_label("Pairs").first.fill("1")
-    expect(page.locator("#cell-generate code")).to_contain_text("count=1")
+    expect(code(page, "generate")).to_contain_text("count=1")
     run(page, "generate", 1)
     expect(page.locator("#pairs .thumbnail-item img")).to_have_count(3)
 
@@ -576,11 +625,11 @@ def test_stop(visit):
 def test_results_of_a_seed_that_was_changed_meanwhile_are_stale(visit):
     page = visit()
     page.get_by_label("Pairs").first.fill("3")
-    expect(page.locator("#cell-generate code")).to_contain_text("count=3")
+    expect(code(page, "generate")).to_contain_text("count=3")
     page.locator("#cell-generate button.run").click()
     expect(page.locator("#cell-generate [data-state=running]")).to_have_count(1)
     page.get_by_label("Seed", exact=True).fill("123")
-    expect(page.locator("#cell-generate code")).to_contain_text("(123, count=3")
+    expect(code(page, "generate")).to_contain_text("(123, count=3")
     expect(page.locator("#cell-generate [data-state=stale]")).to_have_count(1)
     expect(page.locator("#cell-generate .note")).to_contain_text("seed 0")
 
@@ -599,7 +648,7 @@ def test_run_all_and_clear_all(visit):
 def test_clear_ends_a_run(visit):
     page = visit()
     page.get_by_label("Pairs").first.fill("8")
-    expect(page.locator("#cell-generate code")).to_contain_text("count=8")
+    expect(code(page, "generate")).to_contain_text("count=8")
     page.locator("#cell-generate button.run").click()
     expect(page.locator("#pairs .thumbnail-item img")).not_to_have_count(3)  # those of the sample on the page
     page.locator("#cell-generate button.clear").click()
@@ -636,6 +685,7 @@ def test_a_second_finger_is_no_stroke(visit):
 def test_the_code_can_be_copied_where_the_clipboard_is_out_of_reach(visit):
     page = visit()
     page.evaluate("Object.defineProperty(navigator, 'clipboard', { value: undefined })")
+    code(page, "generate").hover()
     page.locator("#cell-generate .copy").click()
     assert "Pipeline.from_pretrained" in page.evaluate("getSelection().toString()")
 
@@ -646,6 +696,10 @@ def test_an_error_is_one_sentence_in_the_cell(visit, tmp_path):
     error = page.locator("#cell-enlarge .note.error")
     expect(error).to_have_text("There is no image yet: upload one, or press 'Enlarge it' under a generated eye.")
     expect(page.locator("#cell-enlarge [data-state=error]")).to_have_count(1)
+    page.get_by_label("Halve it first").check()  # it may be as it should now
+    expect(error).to_be_hidden()
+    page.locator("#cell-enlarge button.run").click()
+    expect(error).to_be_visible()
     (tmp_path / "not an image.png").write_text("hello")
     page.locator("#cell-enlarge input[type=file]").set_input_files(tmp_path / "not an image.png")
     expect(page.get_by_label("Remove Image").or_(page.get_by_label("Clear")).first).to_be_visible()
