@@ -13,7 +13,7 @@ from typing import TypeVar
 import torch
 from huggingface_hub import hf_hub_download
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save as serialized
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
@@ -37,7 +37,7 @@ def save(model: nn.Module, path: str | os.PathLike, **notes: object) -> None:
     }
     tensors = {name: _half(tensor.detach().cpu()).contiguous() for name, tensor in model.state_dict().items()}
     partial = path.with_name(path.name + ".partial")
-    save_file(tensors, partial, metadata)
+    partial.write_bytes(serialized(tensors, metadata))  # `save_file` leaves a file that nobody else may read
     os.replace(partial, path)
 
 

@@ -100,12 +100,16 @@ def translate(args: argparse.Namespace) -> int:
 def upscale(args: argparse.Namespace) -> int:
     """Images -> images of twice the size."""
     from retsynth.export import fingerprint
-    from retsynth.images import ENLARGED, read_image
+    from retsynth.images import enlarged, read_image
 
     jobs = _jobs(args.image, args.out)
     pipe = _pipeline(args)
-    origin = {"Comment": ENLARGED, "weights": fingerprint(pipe)}
-    return _convert(args, jobs, lambda path, index: pipe.upscale_array(read_image(path, max_pixels=MAX_UPSCALE)), lambda index: origin)
+    weights = fingerprint(pipe)
+
+    def enlarge(path: Path, index: int) -> np.ndarray:
+        return pipe.upscale_array(read_image(path, max_pixels=MAX_UPSCALE))
+
+    return _convert(args, jobs, enlarge, lambda index: {**enlarged(jobs[index][0]), "weights": weights})
 
 
 def compare(args: argparse.Namespace) -> int:

@@ -25,11 +25,15 @@ class FolderLayout:
 
     # in the order of writing: where the image is, the pair is whole
     FILES = {"vessels": "vessels/{:04d}.png", "fov": "fov/{:04d}.png", "images": "images/{:04d}.png"}
+    END = 2**32  # pairs below it have a name in this layout
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.metadata = folder / "metadata.csv"
         self.whole: set[int] = set()  # pairs that were looked at already
+        for name, other in LAYOUTS.items():
+            if other is not type(self) and any((folder / form).parent.exists() for form in other.FILES.values()):
+                raise ValueError(f"{folder} holds pairs in the layout {name!r}: take that one, or export to an empty folder")
         if not self.indices() and self.metadata.exists():
             raise self.foreign(self.metadata)
         for path in self.files(0).values():
@@ -59,7 +63,7 @@ class FolderLayout:
             return True
         there = [path for path in self.files(index).values() if path.exists()]
         # another version may make another pair of the same seed and weights
-        wanted = {"Software": f"retsynth {__version__}", **{key: str(value) for key, value in origin.items()}}
+        wanted = {"Software": f"retsynth {__version__}", "index": str(index), **{key: str(value) for key, value in origin.items()}}
         for path in there:
             found = read_metadata(path)
             for key, value in wanted.items():
@@ -98,13 +102,15 @@ class FolderLayout:
 
 class DriveLayout(FolderLayout):
     """As DRIVE's training half lies on disk, for what reads DRIVE: FOLDER/training with images/00_training.tif,
-    1st_manual/00_manual1.gif and mask/00_training_mask.gif and so on; and metadata.csv in FOLDER."""
+    1st_manual/00_manual1.gif and mask/00_training_mask.gif and so on; and metadata.csv in FOLDER. The images are of 512 x 512 px, where
+    DRIVE's are of 565 x 584, and there is no test half."""
 
     FILES = {
         "vessels": "training/1st_manual/{:02d}_manual1.gif",
         "fov": "training/mask/{:02d}_training_mask.gif",
         "images": "training/images/{:02d}_training.tif",
     }
+    END = 100  # programs that read DRIVE take the first two characters of a name for the number
 
 
 LAYOUTS = {"folder": FolderLayout, "drive": DriveLayout}
@@ -127,8 +133,8 @@ def export(
     each its own). Pairs that the same call and weights wrote there before are kept. An interruption leaves whole files only, and
     metadata.csv lists the pairs that are there, those of other calls with the same options too. Returns the number of pairs written now.
 
-    Raises ValueError for an unknown layout or eye, a count below 1, a first below 0, numbers too large, or a folder with other files in it,
-    before anything is written.
+    Raises ValueError for an unknown layout or eye, a count below 1, a first below 0, numbers too large, or a folder with another layout, or
+    pairs of another origin, in it, before anything is written.
     """
     if layout not in LAYOUTS:
         raise ValueError(f"the layout must be one of {', '.join(LAYOUTS)}, got {layout!r}")
@@ -139,6 +145,8 @@ def export(
     if eye not in EYES:
         raise ValueError(f"eye must be one of {EYES}, got {eye!r}")
     pipe.noise(seed, first + count - 1)  # which refuses what is out of range
+    if first + count > LAYOUTS[layout].END:
+        raise ValueError(f"the layout {layout!r} has names for pairs 0 to {LAYOUTS[layout].END - 1}, not for {first + count - 1}")
     if style_seed is not None:
         pipe.style(style_seed)
     origin = {"seed": seed, "eye": eye, "style_seed": "own" if style_seed is None else style_seed, "weights": fingerprint(pipe)}
@@ -149,6 +157,8 @@ def export(
         for index in tqdm(range(first, first + count), desc="pairs", unit="pair", disable=None if sys.stderr else True):
             if index not in there:
                 sample = pipe(seed, first=index, eye=eye, style_seed=style_seed, upscale=False)
+                if target.holds(index, origin):  # by now: another process exports to this folder
+                    continue
                 target.write(index, {"images": sample.fundus, "vessels": sample.annotation, "fov": pipe.fov}, origin)
                 written += 1
     finally:

@@ -10,6 +10,7 @@ import logging
 import os
 import threading
 import warnings
+from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -45,10 +46,13 @@ Source = str | os.PathLike | bytes | Image.Image | np.ndarray
 def read_image(source: Source, *, max_pixels: int = MAX_PIXELS) -> np.ndarray:
     """Read a path, a file's bytes, a Pillow image or an array as RGB: (H, W, 3) uint8.
 
-    EXIF rotation is applied, the first frame of an animation is taken, transparency becomes black, and more than 8 bits are scaled to 8.
+    EXIF rotation is applied, the first frame of an animation is taken, transparency becomes black, or white behind
+    what is drawn in black, and more than 8 bits are scaled to 8.
     Raises ValueError, with one sentence and no path, for what is no image, damaged, smaller than 16 px or larger than `max_pixels`.
     """
-    return _flatten(_read_rgba(source, max_pixels))
+    rgba = _read_rgba(source, max_pixels)
+    rgb = _flatten(rgba)
+    return rgb + (255 - rgba[..., 3:]) if _is_dark_on_transparent(rgb, rgba) else rgb
 
 
 def read_mask(source: Source) -> Tensor:
@@ -60,8 +64,8 @@ def read_mask(source: Source) -> Tensor:
     """
     rgba = _read_rgba(source, MAX_PIXELS)
     rgb = _flatten(rgba)
-    if rgb.max() < 64 and rgba.shape[2] == 4 and rgba[..., 3].min() < 255:
-        rgb = rgba[..., 3:].repeat(3, axis=2)  # dark strokes on a transparent ground: the drawing is in the alpha channel
+    if _is_dark_on_transparent(rgb, rgba):
+        rgb = rgba[..., 3:].repeat(3, axis=2)  # the drawing is in the alpha channel
     everywhere = np.ones(rgb.shape[:2], bool)
     vessels, evenness = _differing_from_ground(rgb, everywhere)
     if evenness >= EVEN and _radius(vessels) > SIZE * 3 / 64:  # no vessel is that wide: it is a disc and its surround that differ
@@ -99,12 +103,19 @@ def to_tensor(array: np.ndarray) -> Tensor:
 
 
 def to_array(image: Tensor | np.ndarray) -> np.ndarray:
-    """Tensor (1, C, H, W) or (C, H, W) in [0, 1], C 1 or 3 -> uint8 (H, W) or (H, W, 3). A uint8 array passes as it is."""
+    """Tensor (1, C, H, W) or (C, H, W), C 1 or 3, floats in [0, 1], bool or uint8 -> uint8 (H, W) or (H, W, 3). A uint8 array passes as it
+    is. Raises ValueError for anything else."""
     if isinstance(image, np.ndarray) and image.dtype == np.uint8:
         return image
     if not isinstance(image, Tensor) or image.ndim not in (3, 4) or (image.ndim == 4 and len(image) != 1) or image.shape[-3] not in (1, 3):
-        raise ValueError(f"expected a tensor (1, C, H, W) or (C, H, W) with C 1 or 3, got {type(image).__name__} {tuple(image.shape)}")
-    chw = image.detach().reshape(image.shape[-3:]).float().clamp(0, 1).mul_(255).round_().byte()  # in place: large images are large
+        got = f"{type(image).__name__} {getattr(image, 'dtype', '')} {tuple(getattr(image, 'shape', ()))}"
+        raise ValueError(f"expected a tensor (1, C, H, W) or (C, H, W) with C 1 or 3, or an array of uint8, got {got}")
+    chw = image.detach().reshape(image.shape[-3:])
+    if chw.dtype != torch.uint8:
+        low, high = (float(end) for end in chw.aminmax())
+        if not (chw.is_floating_point() or chw.dtype == torch.bool) or not -0.01 <= low <= high <= 1.01:
+            raise ValueError(f"expected floats from 0 to 1, bool or uint8, got {chw.dtype} from {low:g} to {high:g}: divide by 255 perhaps")
+        chw = chw.float().clamp(0, 1).mul_(255).round_().byte()  # in place: large images are large
     hwc = chw.permute(1, 2, 0).cpu().numpy()
     return np.ascontiguousarray(hwc[..., 0] if hwc.shape[2] == 1 else hwc)
 
@@ -136,6 +147,12 @@ def read_metadata(path: str | os.PathLike) -> dict[str, str]:
             return {}
 
 
+def enlarged(path: str | os.PathLike) -> dict[str, str]:
+    """The metadata of an enlargement of the file: that it is one, and what the file says of itself, where `write_image` wrote it."""
+    notes = read_metadata(path)
+    return notes | {"Comment": f"{COMMENT} {ENLARGED}"} if notes.get("Comment", "").startswith(COMMENT) else {"Comment": ENLARGED}
+
+
 def is_cut_off(path: str | os.PathLike) -> bool:
     """Whether the end of a PNG or GIF file is missing, as of one that was not copied to its end."""
     end = {".png": b"IEND\xaeB`\x82", ".gif": b";"}.get(Path(path).suffix.lower(), b"")
@@ -152,7 +169,7 @@ def _encoded(image: Tensor | np.ndarray, suffix: str, metadata: dict[str, object
         for key, value in notes.items():
             text.add_text(key, value)
         picture.save(file, "PNG", pnginfo=text, compress_level=4)  # zlib's 6 takes 2.4 times as long and saves 0 to 4 % of a fundus image
-    elif suffix == ".tif":
+    elif suffix in (".tif", ".tiff"):
         picture.save(file, "TIFF", compression="tiff_adobe_deflate", description=json.dumps(notes))
     elif suffix == ".gif" and picture.mode == "L":  # which has no more than 256 colours
         # not optimised: that would number the grey values anew, and who reads DRIVE's files takes the numbers for the values
@@ -169,8 +186,11 @@ def write_bytes(path: str | os.PathLike, content: bytes) -> None:
     try:
         partial.write_bytes(content)
         os.replace(partial, path)
+    except OSError as error:  # of the file that was asked for, not of one that nobody knows
+        raise OSError(error.errno, error.strerror or str(error), str(path)) from error
     finally:
-        partial.unlink(missing_ok=True)
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)
 
 
 def overlay(fundus: Tensor | np.ndarray, vessels: Tensor | np.ndarray, opacity: float = 0.6) -> np.ndarray:
@@ -281,6 +301,11 @@ def _channels(array: np.ndarray) -> np.ndarray:
     if array.shape[2] < 3:
         array = array[..., [0, 0, 0, 1][: 2 + array.shape[2]]]
     return array
+
+
+def _is_dark_on_transparent(rgb: np.ndarray, rgba: np.ndarray) -> bool:
+    """Whether an image is all but black strokes on nothing: `rgb` is what `_flatten` makes of `rgba`."""
+    return rgba.shape[2] == 4 and rgb.max() < 64 and rgba[..., 3].min() < 255 and rgba[..., 3].any()
 
 
 def _flatten(rgba: np.ndarray) -> np.ndarray:

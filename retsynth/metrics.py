@@ -49,8 +49,8 @@ def ssim_map(a: Picture, b: Picture) -> tuple[float, np.ndarray]:
 def psnr(a: Picture, b: Picture) -> float:
     """Peak signal-to-noise ratio in dB, infinite for equal images.
 
-    Images are tensors (1, C, H, W) or (C, H, W), or arrays (H, W) or (H, W, C); floats in [0, 1], bool or uint8. Raises ValueError where
-    they differ in size or channels.
+    Images are tensors (1, C, H, W) or (C, H, W), or arrays (H, W) or (H, W, C); floats in [0, 1], bool or uint8, where 0 and
+    1 alone are those of a mask. Raises ValueError where they differ in size or channels.
     """
     a, b = _pair(a, b)
     error = float(np.square(a - b).mean())
@@ -78,7 +78,8 @@ def _picture(image: Picture) -> np.ndarray:
         array = array[..., None]
     if array.ndim != 3:
         raise ValueError(f"expected a tensor (1, C, H, W) or an array (H, W) or (H, W, C), got {array.shape}")
-    values = array / 255 if array.dtype == np.uint8 else array.astype(np.float64)
+    # a mask of 0 and 1 in whole numbers is no image that is almost black
+    values = array / 255 if array.dtype == np.uint8 and array.max(initial=0) > 1 else array.astype(np.float64)
     if not (values.min() >= 0 and values.max() <= 1):
         raise ValueError(f"expected values in [0, 1] or uint8, got {values.min():g} to {values.max():g}")
     return values

@@ -221,11 +221,13 @@ class Pipeline:
 
     @_stage
     def upscale(self, image: Tensor) -> Tensor:
-        """Colour images (N, 3, H, W) -> (N, 3, 2H, 2W), in overlapping tiles where they are large: the tiles' seams do not show."""
+        """Colour images (N, 3, H, W) -> (N, 3, 2H, 2W), in overlapping tiles where they are large: the tiles' seams do not show. One whose
+        channels are equal stays grey."""
         image = _checked(image, "an image", 3, None)
         large = torch.empty(len(image), 3, 2 * image.shape[2], 2 * image.shape[3], dtype=torch.float32, device="cpu")
         for single, whole in zip(image, large, strict=True):
-            for tile, rows, columns in self._tiles(lambda y, x, single=single: single[None, :, y, x], *image.shape[2:]):
+            grey = bool((single == single[:1]).all())
+            for tile, rows, columns in self._tiles(lambda y, x, single=single: single[None, :, y, x], *image.shape[2:], grey):
                 whole[:, rows, columns] = tile[0]
         return large
 
@@ -235,11 +237,12 @@ class Pipeline:
         if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or min(image.shape[:2]) < 4:
             raise ValueError(f"an image must be uint8 (H, W, 3), 4 px or more each way, got {image.dtype} {image.shape}")
         large = np.empty((2 * image.shape[0], 2 * image.shape[1], 3), np.uint8)
-        for tile, rows, columns in self._tiles(lambda y, x: to_tensor(image[y, x]), *image.shape[:2]):
+        grey = bool((image == image[..., :1]).all())
+        for tile, rows, columns in self._tiles(lambda y, x: to_tensor(image[y, x]), *image.shape[:2], grey):
             large[rows, columns] = to_array(tile)
         return large
 
-    def _tiles(self, read: Callable[[slice, slice], Tensor], height: int, width: int) -> Iterator[tuple[Tensor, slice, slice]]:
+    def _tiles(self, read: Callable[[slice, slice], Tensor], height: int, width: int, grey: bool) -> Iterator[tuple[Tensor, slice, slice]]:
         """Enlarge `read(rows, columns)`, (1, 3, h, w), tile after tile: a part of the large image, its rows and its columns."""
         margin = self.edsr.reach  # tiles see as far over their edges as the whole image would
         for top in range(0, height, TILE):
@@ -248,7 +251,10 @@ class Pipeline:
                 y, x = max(top - margin, 0), max(left - margin, 0)
                 tile = read(slice(y, bottom + margin), slice(x, right + margin)).to(self.device)
                 rows, columns = slice(2 * (top - y), 2 * (bottom - y)), slice(2 * (left - x), 2 * (right - x))
-                yield self.edsr.upscale(tile)[:, :, rows, columns].cpu(), slice(2 * top, 2 * bottom), slice(2 * left, 2 * right)
+                large = self.edsr.upscale(tile)[:, :, rows, columns].cpu()
+                if grey:  # what has no colour gets none: the network knows photographs in colour alone
+                    large = large.mean(1, keepdim=True).expand(-1, 3, -1, -1)
+                yield large, slice(2 * top, 2 * bottom), slice(2 * left, 2 * right)
 
     @staticmethod
     def interpolate(z0: Tensor, z1: Tensor, t: float) -> Tensor:

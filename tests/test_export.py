@@ -285,6 +285,7 @@ def test_one_style_for_all(tiny_pipeline, tmp_path):
         ({"count": 0}, "1 or more"),
         ({"first": -1}, "0 or more"),
         ({"first": 2**32 - 1, "count": 2}, "an index is a whole number from 0 to 4294967295"),
+        ({"first": 99, "count": 2, "layout": "drive"}, "names for pairs 0 to 99, not for 100"),
         ({"seed": -1}, "a seed is a whole number"),
         ({"style_seed": 2**32}, "a seed is a whole number"),
     ],
@@ -307,3 +308,32 @@ def test_fingerprint_knows_every_weight(tiny_weights, tiny_pipeline):
         assert fingerprint(pipe) == before
     pipe.prior.config = dataclasses.replace(pipe.prior.config, gain=1.1)  # another tree for the same seed
     assert fingerprint(pipe) != before
+
+
+def test_a_pairs_file_under_another_number_is_not_that_pair(exported, tiny_pipeline, tmp_path):
+    shutil.copytree(exported, tmp_path / "pairs")
+    shutil.copy(tmp_path / "pairs/vessels/0001.png", tmp_path / "pairs/vessels/0000.png")
+    with pytest.raises(ValueError, match=r"vessels.0000.png is not of this export: its index is '1', not '0'"):
+        export(tiny_pipeline, tmp_path / "pairs", count=3, seed=5)
+
+
+def test_another_process_with_another_seed_in_the_same_folder_is_noticed(tiny_pipeline, tmp_path, monkeypatch):
+    make = Pipeline.__call__
+
+    def slow(self, seed, **options):  # meanwhile the other one writes the pair
+        if seed == 5:
+            export(tiny_pipeline, tmp_path, count=1, seed=6)
+        return make(self, seed, **options)
+
+    monkeypatch.setattr(Pipeline, "__call__", slow)
+    with pytest.raises(ValueError, match="its seed is '6', not '5'"):
+        export(tiny_pipeline, tmp_path, count=1, seed=5)
+    assert {row["seed"] for row in rows(tmp_path)} == {"6"}
+
+
+@pytest.mark.parametrize(("one", "other"), [("folder", "drive"), ("drive", "folder")])
+def test_two_layouts_do_not_mix(tiny_pipeline, tmp_path, one, other):
+    export(tiny_pipeline, tmp_path, count=1, seed=5, layout=one)
+    (tmp_path / "metadata.csv").unlink()  # as a kill leaves it
+    with pytest.raises(ValueError, match=f"holds pairs in the layout '{one}'"):
+        export(tiny_pipeline, tmp_path, count=1, seed=5, layout=other)

@@ -127,6 +127,13 @@ def test_transparent_pixels_become_black():
     assert (read_image(encode(half)) == 64).all()
 
 
+def test_black_strokes_on_nothing_are_on_white():
+    rgba = np.zeros((20, 20, 4), np.uint8)
+    rgba[5:8, :, 3] = 255
+    assert np.array_equal(read_image(encode(rgba))[..., 0] == 0, rgba[..., 3] > 0)
+    assert not read_image(np.zeros((20, 20, 4), np.uint8)).any()
+
+
 def test_phone_photograph_stands_upright(colours):
     exif = Image.Exif()
     exif[0x0112] = 6  # the camera was held upright: turn by 90 degrees to the right
@@ -414,10 +421,23 @@ def test_array_to_tensor_and_back(colours, grey):
         assert 0 <= tensor.min() <= tensor.max() <= 1
         assert np.array_equal(to_array(tensor), array)
         assert np.array_equal(to_array(tensor[0]), array)
-    assert to_array(torch.tensor([[[-1.0, 0.499 / 255, 0.501 / 255, 2.0]]])).tolist() == [[0, 0, 1, 255]]
+        assert np.array_equal(to_array((tensor[0] * 255).round().byte()), array)  # as torchvision reads it
+    assert to_array(torch.tensor([[[-0.01, 0.499 / 255, 0.501 / 255, 1.01]]])).tolist() == [[0, 0, 1, 255]]
+    assert to_array(torch.tensor([[[False, True]]])).tolist() == [[0, 255]]
 
 
-@pytest.mark.parametrize("image", [torch.zeros(2, 3, 8, 8), torch.zeros(8, 8), torch.zeros(1, 2, 8, 8), np.zeros((8, 8))])
+@pytest.mark.parametrize(
+    "image",
+    [
+        torch.zeros(2, 3, 8, 8),
+        torch.zeros(8, 8),
+        torch.zeros(1, 2, 8, 8),
+        np.zeros((8, 8)),
+        torch.full((1, 8, 8), 255.0),
+        torch.full((1, 8, 8), torch.nan),
+        torch.zeros(1, 8, 8).long(),
+    ],
+)
 def test_shapes_that_are_no_image_are_refused(image):
     with pytest.raises(ValueError, match="expected"):
         to_array(image)

@@ -196,6 +196,10 @@ def test_tensors_soft_maps_and_booleans_measure_alike(vessel_tree):
     tree = vessel_tree(4)
     soft = torch.from_numpy(np.where(tree, 0.7, 0.2))[None, None]
     assert morphometry(soft) == morphometry(soft[0]) == morphometry(tree) == morphometry(tree.astype(np.uint8) * 255)
+    mask = tree.astype(np.uint8)  # of 0 and 1
+    assert morphometry(tree) == morphometry(mask) == morphometry(torch.from_numpy(mask)[None])
+    assert ssim(mask, np.roll(mask, 40, 1)) == ssim(tree, np.roll(tree, 40, 1)) < 0.9
+    assert morphometry(tree, np.ones_like(mask)) == morphometry(tree, np.ones_like(tree))
 
 
 @pytest.mark.parametrize(

@@ -282,6 +282,14 @@ def test_upscale_doubles_any_size(tiny_pipeline, height, width):
     assert large.min() >= 0 and large.max() <= 1
 
 
+def test_a_grey_image_stays_grey_and_none_beside_it(tiny_pipeline):
+    grey, colour = uniform(1, 1, 16, 16).expand(-1, 3, -1, -1), uniform(1, 3, 16, 16)
+    large = tiny_pipeline.upscale(torch.cat((grey, colour)))
+    assert (large[0] == large[0, :1]).all() and not (large[1] == large[1, :1]).all()
+    array = tiny_pipeline.upscale_array(to_array(grey))
+    assert (array == array[..., :1]).all()
+
+
 def test_a_large_image_of_eight_bits_takes_little_more_memory_than_itself(tiny_pipeline):
     def peak(side: int) -> int | None:
         return peak_memory(lambda: tiny_pipeline.upscale_array(np.zeros((side, side, 3), np.uint8)), torch.device("cpu"))
