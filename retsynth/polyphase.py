@@ -6,6 +6,7 @@ doubling followed by a convolution, without the doubled map ever being made.
 """
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 TAPS = torch.zeros(2, 3, 2, 3)  # [p, k, q, o]: pixel 2i + p, seen through tap k, lies in phase q of pixel i + o - 1
@@ -16,6 +17,12 @@ for p in range(2):
         TAPS[p, k, q, o + 1] = 1
         DOUBLED[p, k, o + 1] += 0.75
         DOUBLED[p, k, o + 2 * q] += 0.25
+
+
+def unshuffled(x: Tensor) -> Tensor:
+    """`pixel_unshuffle` by 2, several times as fast and channels_last: (N, C, 2H, 2W) -> (N, 4C, H, W). A convolution that picks pixels."""
+    picks = torch.eye(4 * x.shape[1], dtype=x.dtype, device=x.device).view(-1, x.shape[1], 2, 2)
+    return F.conv2d(x.contiguous(memory_format=torch.channels_last), picks, stride=2)
 
 
 def shuffled(x: Tensor) -> Tensor:

@@ -3,7 +3,7 @@
 import torch
 import torch.nn.functional as F
 
-from retsynth.polyphase import beside, of_doubled, of_phases, shuffled
+from retsynth.polyphase import beside, of_doubled, of_phases, shuffled, unshuffled
 from tests.networks import noise
 
 
@@ -25,6 +25,7 @@ def test_doubled() -> None:
 def test_maps_are_shuffled_back_and_laid_side_by_side():
     x = noise(2, 12, 8, 6)
     assert torch.equal(shuffled(x), F.pixel_shuffle(x, 2))
+    assert torch.equal(unshuffled(x), F.pixel_unshuffle(x, 2))
     both = beside(x, x[:, :1].contiguous(memory_format=torch.channels_last))
     assert torch.equal(both, torch.cat((x, x[:, :1]), 1))
     assert both.is_contiguous(memory_format=torch.channels_last)

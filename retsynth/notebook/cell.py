@@ -160,7 +160,7 @@ class Cell:
         """The bar with Run, then the place of the results."""
         with gr.Row(elem_classes="bar"):
             self.run = gr.Button("▶ Run", variant="primary", elem_classes="run", **SMALL)
-            self.clear = gr.Button("Clear", elem_classes="clear", **SMALL)
+            self.clear = gr.Button("Clear output", elem_classes="clear", **SMALL)
             self.stop = gr.Button("■ Stop", elem_classes="stop", **SMALL)
         with gr.Column(elem_classes="out", min_width=0):
             self.note = gr.HTML({}, html_template=NOTE, js_on_load=None, apply_default_css=False, elem_classes="note-block")
