@@ -81,6 +81,15 @@ def test_an_interrupted_run_ends_like_an_unbroken_one(tmp_path, stop):
     assert torch.equal(whole.weight, resumed.weight)
 
 
+def test_a_resumed_run_counts_the_time_before_it(config):
+    first, again = Run(config), Run(config)
+    first.restore(model=nn.Linear(1, 1))
+    first.step, first.seconds = 2, 90.0
+    first.save()
+    again.restore(model=nn.Linear(1, 1))
+    assert (again.step, again.seconds) == (2, 90.0)
+
+
 def test_a_finished_run_goes_on_when_asked_for_more_steps(tmp_path):
     long, short = Config("", str(tmp_path / "long.safetensors"), steps=9), Config("", str(tmp_path / "short.safetensors"), steps=5)
     _, whole, _ = train(long)
