@@ -251,10 +251,18 @@ def test_each_map_of_a_batch_is_an_eye_of_its_own(tiny_pipeline):
     assert not torch.equal(one, other), "the grain differs where map and style are the same"
 
 
-@pytest.mark.parametrize("shape", [(1, 4), (2, 5), (5,)])
-def test_translate_names_a_wrong_style(tiny_pipeline, shape):
-    with pytest.raises(ValueError, match=r"a style must be \(1 or N, 5\) of finite numbers, got"):
-        tiny_pipeline.translate(torch.zeros(1, 1, 512, 512), torch.zeros(shape))
+@pytest.mark.parametrize("style", [torch.zeros(1, 4), torch.zeros(5), torch.full((1, 5), float("nan"))])
+def test_a_wrong_style_is_named(tiny_pipeline, style):
+    for use in (tiny_pipeline.adjust, lambda style: tiny_pipeline.translate(torch.zeros(1, 1, 512, 512), style)):
+        with pytest.raises(ValueError, match=r"a style must be \(1 or N, 5\) of finite numbers, got \("):
+            use(style)
+
+
+def test_a_style_that_is_no_tensor_or_has_no_mask_is_named(tiny_pipeline):
+    with pytest.raises(ValueError, match="a style must be .* got ndarray"):
+        tiny_pipeline.adjust(np.zeros((1, 5)))
+    with pytest.raises(ValueError, match="there must be one style, or one for each of the 1 masks, got 2"):
+        tiny_pipeline.translate(torch.zeros(1, 1, 512, 512), torch.zeros(2, 5))
 
 
 def test_the_style_carries_the_contrast(tiny_pipeline):
@@ -407,7 +415,6 @@ def test_numpy_integers_are_seeds(tiny_pipeline):
         (lambda pipe: pipe.translate(np.zeros((1, 1, 512, 512), np.float32)), "a tensor of floats .* got ndarray"),
         (lambda pipe: pipe.translate(torch.full((1, 1, 512, 512), 255.0)), "numbers from 0 to 1, got 255 to 255"),
         (lambda pipe: pipe.translate(torch.full((1, 1, 512, 512), float("nan"))), "numbers from 0 to 1, got nan"),
-        (lambda pipe: pipe.translate(torch.zeros(1, 1, 512, 512), torch.full((1, 5), float("nan"))), "finite numbers"),
         (lambda pipe: pipe.encode_style(torch.zeros(1, 3, 512, 512, dtype=torch.uint8)), "torch.uint8"),
         (lambda pipe: pipe.encode_style(torch.zeros(1, 3, 500, 500)), r"\(N, 3, 512, 512\)"),
         (lambda pipe: pipe.encode_style(torch.full((1, 3, 512, 512), 255.0)), "numbers from 0 to 1"),
