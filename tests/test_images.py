@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image, ImageDraw, ImageFilter
+from PIL.PngImagePlugin import PngInfo
 from scipy import ndimage
 from skimage import data
 
@@ -490,6 +491,19 @@ def test_metadata_is_read_back_and_the_pixels_are_the_same(colours, tmp_path, su
     assert "seed" not in read_metadata(tmp_path / f"b{suffix}")
     (tmp_path / "c").write_text("no image")
     assert read_metadata(tmp_path / "c") == {}
+
+
+def test_metadata_are_strings_whatever_else_a_file_tells(colours, tmp_path):
+    text = PngInfo()
+    text.add_text("seed", "7")
+    Image.fromarray(colours).save(tmp_path / "a.png", pnginfo=text, dpi=(300, 300), icc_profile=b"profile")
+    assert {"dpi", "icc_profile"} <= Image.open(tmp_path / "a.png").info.keys()
+    Image.fromarray(colours).save(tmp_path / "a.tif", description='{"seed": "7", "dpi": 300, "icc_profile": null}')
+    for name in ("a.png", "a.tif"):
+        assert read_metadata(tmp_path / name) == {"seed": "7"}
+    for description in ("[7]", '"seed"', "seed 7"):
+        Image.fromarray(colours).save(tmp_path / "a.tif", description=description)
+        assert read_metadata(tmp_path / "a.tif") == {}
 
 
 @pytest.mark.filterwarnings("error")
