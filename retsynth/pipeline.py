@@ -22,12 +22,11 @@ from retsynth import checkpoint
 from retsynth.connect import connect
 from retsynth.denoiser import Denoiser
 from retsynth.edsr import EDSR
-from retsynth.images import to_array, to_tensor
+from retsynth.images import SIZE, to_array, to_tensor
 from retsynth.pix2pix import CONTROLS, Pix2Pix, set_contrast
 from retsynth.prior import FlowPrior
 from retsynth.vae import ResidualVAE
 
-SIZE = 512
 TILE = 512  # of the small image, when upscaling large ones
 EYES = ("any", "left", "right")  # where the optic disc lies in the image; the last two by their index in the prior
 
