@@ -80,7 +80,7 @@ def soften(vae: ResidualVAE, x: Tensor, generator: torch.Generator) -> Tensor:
     mu = vae.encode(x)[0]
     noise = 0.5 * torch.rand(len(x), 1, 1, 1, generator=generator) * torch.randn(mu.shape, generator=generator)
     soft = vae.sample(mu + noise.to(x.device) * mu.std((0, 2, 3), keepdim=True))
-    # gaps of 4 to 12 px in one cell of 64 in a few places
+    # gaps of 4 to 12 px, in one of a hundred cells of 8 x 8
     holes = (torch.rand(len(x), 1, x.shape[-2] // 8, x.shape[-1] // 8, generator=generator) < 0.01).float()
     holes = F.interpolate(holes, size=x.shape[-2:], mode="bilinear").to(x.device)
     return soft * (1 - holes)
