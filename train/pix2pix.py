@@ -456,7 +456,7 @@ def covariance_loss(ours: Tensor, theirs: Tensor) -> Tensor:
     return ((ours - theirs).abs() / (deviation[:, None, :, None] * deviation[:, None, None, :])).mean()
 
 
-def views(images: Tensor, crop: int, generator: torch.Generator) -> Tensor:
+def crop_or_whole(images: Tensor, crop: int, generator: torch.Generator) -> Tensor:
     """A random crop at full size, or the whole image at the crop's size: texture and structure take turns. (N, C, crop, crop)."""
     if torch.rand(1, generator=generator) < 0.4:
         return F.interpolate(images, size=(crop, crop), mode="area")
@@ -607,7 +607,7 @@ def main(config: Config) -> None:
             view = disc_crop(stack, discs_of_both, config.crop * 5 // 8, generator)
             view = F.interpolate(view, size=config.crop, mode="bilinear", align_corners=False)
         else:
-            crop, view = random_crop(stack, config.crop, generator), views(stack, config.crop, generator)
+            crop, view = random_crop(stack, config.crop, generator), crop_or_whole(stack, config.crop, generator)
         real_crop, fake_crop = recolour(crop, generator).chunk(2)
         real_view, fake_view = recolour(view, generator).chunk(2)
         real_crop, real_view = real_crop.detach(), real_view.detach()
@@ -704,12 +704,12 @@ def main(config: Config) -> None:
                 six = torch.arange(6) % len(plain.names)
                 maps, fovs = ((x[six] > 0.5).float() for x in (plain.vessels, plain.fov))
                 photos = plain.fundus[:3]
-                own = ema.model.encode_style(photos, fovs[:3])
+                styles = ema.model.encode_style(photos, fovs[:3])
                 texture = ema.model.texture_encoder(photos, maps[:3], fovs[:3])[0]
-                again = ema.model(maps[:3], fovs[:3], own, fixed[:3], texture)
-                each = zip(maps, fovs, torch.cat((own, ema.model.draw_style(codes)[:, :-1])), fixed, strict=True)
+                repainted = ema.model(maps[:3], fovs[:3], styles, fixed[:3], texture)
+                each = zip(maps, fovs, torch.cat((styles, ema.model.draw_style(codes)[:, :-1])), fixed, strict=True)
                 images = [ema.model(v[None], f[None], s[None], n[None]) for v, f, s, n in each]
-            run.grid(torch.cat((photos, again, *images)).cpu(), columns=3)
+            run.grid(torch.cat((photos, repainted, *images)).cpu(), columns=3)
             checkpoint.save(ema.model, config.out, **run.notes())
 
 
