@@ -6,12 +6,10 @@ sampled: no truth exists for them, so a discriminator asks that they look like t
 pixels. It sees them in black and white, above 0.5 or not, so that it judges their shape and not how soft they are.
 """
 
-import os
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.optim import Adam
 from tqdm import trange
@@ -54,8 +52,8 @@ def sample_trees(run: Run, vae: ResidualVAE, vessels: Tensor) -> dict[str, Tenso
     Made once a run and kept in its folder.
     """
     config = run.config
-    path = run.cache("trees", config.vae, config.prior, trees=config.trees, size=config.size, seed=config.seed)
-    if run.rank == 0 and not path.exists():
+
+    def make() -> dict[str, Tensor]:
         prior = checkpoint.load(FlowPrior, config.prior, run.device)
         generator = torch.Generator().manual_seed(config.seed + 10_000)
         side = config.size // vae.downscale
@@ -67,11 +65,9 @@ def sample_trees(run: Run, vae: ResidualVAE, vessels: Tensor) -> dict[str, Tenso
             start = float(0.6 + 0.3 * torch.rand(1, generator=generator))  # earlier, and it draws other thin vessels
             redrawn = prior.sample(torch.lerp(other, latent, start), start=start)
             rows.append([x.half().cpu() for x in (vae.sample(prior.sample(noise)), vae.sample(redrawn), truth)])
-        columns = dict(zip(("sampled", "redrawn", "truth"), map(torch.cat, zip(*rows, strict=True)), strict=True))
-        save_file(columns, path.with_suffix(".partial"))
-        os.replace(path.with_suffix(".partial"), path)
-    run.barrier()
-    return load_file(path)
+        return dict(zip(("sampled", "redrawn", "truth"), map(torch.cat, zip(*rows, strict=True)), strict=True))
+
+    return run.once("trees", make, config.vae, config.prior, trees=config.trees, size=config.size, seed=config.seed)
 
 
 @torch.no_grad()

@@ -11,14 +11,14 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import torch
 import torch.distributed as dist
 from safetensors import safe_open
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torchvision.utils import save_image
@@ -154,17 +154,19 @@ class Run:
             with open(self.folder / "log.jsonl", "a") as file:
                 file.write(json.dumps(line) + "\n")
 
-    def cache(self, name: str, *sources: str | os.PathLike, **options: object) -> Path:
-        """Where in the run folder to keep what was made once from the files `sources` with `options`: another name once one changes."""
+    def once(self, name: str, make: Callable[[], dict[str, Tensor]], *sources: str | os.PathLike, **options: object) -> dict[str, Tensor]:
+        """The tensors of `make()`, which depend on the files `sources` and on `options` alone: made by one process, once a run, kept in its
+        folder, and made anew where a file or an option is another."""
         digest = hashlib.sha256(json.dumps(options, sort_keys=True).encode())
         for source in sources:
             digest.update(Path(source).read_bytes())
-        return self.folder / f"{name}-{digest.hexdigest()[:12]}.safetensors"
-
-    def barrier(self) -> None:
-        """Wait until every process is here."""
-        if self.world > 1:
+        path = self.folder / f"{name}-{digest.hexdigest()[:12]}.safetensors"
+        if self.rank == 0 and not path.exists():
+            save_file(make(), path.with_suffix(".partial"))
+            os.replace(path.with_suffix(".partial"), path)
+        if self.world > 1:  # the others wait
             dist.barrier()
+        return load_file(path)
 
     def due(self) -> bool:
         """Whether this step ends with a sample grid and new weights on disk (every `config.sample_every` steps, and the last)."""

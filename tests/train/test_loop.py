@@ -217,11 +217,26 @@ def test_ema_follows_its_equation():
 def test_what_is_kept_in_the_run_folder_belongs_to_its_sources(config, tmp_path):
     run, weights = Run(config), tmp_path / "vae.safetensors"
     weights.write_bytes(b"first")
-    first = run.cache("bank", weights, size=512)
-    assert first == Run(config).cache("bank", weights, size=512)
-    assert first.parent == run.folder and first != run.cache("bank", weights, size=256)
+    made = iter(range(9))
+
+    def once(run, size):
+        return int(run.once("bank", lambda: {"x": torch.tensor(next(made))}, weights, size=size)["x"])
+
+    assert once(run, 512) == once(Run(config), 512) == 0
+    assert once(run, 256) == 1
     weights.write_bytes(b"second")
-    assert first != run.cache("bank", weights, size=512)
+    assert once(run, 512) == 2 and len(list(run.folder.glob("bank-*.safetensors"))) == 3
+
+
+def test_a_kill_while_keeping_leaves_nothing_that_is_taken_for_whole(config, monkeypatch):
+    def write_half(tensors, path):
+        path.write_bytes(b"half")
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(loop, "save_file", write_half)
+        Run(config).once("bank", lambda: {"x": torch.zeros(1)})
+    assert Run(config).once("bank", lambda: {"x": torch.ones(1)})["x"] == 1
 
 
 def test_notes_count_what_came_before_the_start(config, tmp_path):

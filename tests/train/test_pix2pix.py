@@ -11,6 +11,7 @@ from retsynth.pix2pix import DiscFinder, Pix2Pix, Pix2PixConfig, appearance, dis
 from tests.networks import noise, uniform
 from train.data import Drive, disc_centres, read_drive
 from train.drawing import courses
+from train.loop import Run
 from train.pix2pix import (
     GHOSTS,
     LAGS,
@@ -35,6 +36,7 @@ from train.pix2pix import (
     mottle,
     native_batch,
     photographs_moments,
+    read_vessels,
     turn_of,
     unfinished_losses,
     unmapped,
@@ -284,6 +286,13 @@ def test_the_middle_of_a_spot_and_of_nothing():
     places = torch.tensor([[0.4, -0.3], [-0.7, 0.1]])
     torch.testing.assert_close(middle(disc_map(places, 96, 128)), places, atol=0.02, rtol=0)
     assert torch.equal(middle(torch.zeros(1, 1, 16, 16)), torch.zeros(1, 2))
+
+
+def test_a_reader_is_kept_for_photographs_of_one_size(tiny_drive, tmp_path):
+    for size in (64, 96):
+        run = Run(Config("", out=str(tmp_path / "pix2pix.safetensors"), size=size, crop=32, reader=1))
+        read_vessels(run, read_drive(tiny_drive, "training", size=2 * size))
+    assert len(list(run.folder.glob("reader-*.safetensors"))) == 2
 
 
 def test_a_finder_learns_where_lines_meet():
