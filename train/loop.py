@@ -12,6 +12,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +26,7 @@ from torchvision.utils import save_image
 from tqdm import tqdm
 
 from retsynth import checkpoint
+from retsynth.images import write_bytes
 
 INPUTS = ("vae", "prior", "denoiser", "start", "guide")  # options that name weight files
 MAY_CHANGE = {"data", "out", "steps", "log_every", "save_every", "sample_every", "workers"}  # when a run that was stopped goes on
@@ -94,7 +96,8 @@ class Run:
         path.write_text(json.dumps(options, indent=2))
 
     def restore(self, **parts: nn.Module | Optimizer) -> None:
-        """Name every module and optimiser that changes during the run; load them where the run folder has a checkpoint."""
+        """Name every module and optimiser that changes during the run; load them where the run folder has a checkpoint, to whose step the
+        log is rewound."""
         self.parts = parts
         path = self.folder / "state.safetensors"
         if path.exists():
@@ -107,11 +110,26 @@ class Run:
             self.step, self.seconds = progress["step"], progress["seconds"]
             if self.step >= self.config.steps and not self.out.exists():
                 raise ValueError(f"{self.folder} holds a finished run, but {self.out} is gone: remove the folder, or ask for more --steps")
+        if self.rank == 0:
+            self._rewind_log()
         if self.world > 1:  # every process starts from rank 0's weights
             for part in parts.values():
                 if isinstance(part, nn.Module):
                     for tensor in part.state_dict().values():
                         dist.broadcast(tensor, 0)
+
+    def _rewind_log(self) -> None:
+        """Keep of log.jsonl what lies before this step. The rest is of steps that a killed run made after its checkpoint and that come
+        again; its last line may be cut off."""
+        path = self.folder / "log.jsonl"
+        if not path.exists():
+            return
+        kept = []
+        for line in path.read_text().splitlines():
+            with suppress(json.JSONDecodeError):
+                if json.loads(line)["step"] < self.step:
+                    kept.append(line + "\n")
+        write_bytes(path, "".join(kept).encode())
 
     def steps(self) -> Iterator[tuple[int, torch.Generator]]:
         """Count from where the run stands to `config.steps`, each time with that step's own random generator (on the CPU)."""

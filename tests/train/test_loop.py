@@ -179,6 +179,16 @@ def test_log_lines(config):
     assert all(line.keys() == {"step", "seconds", "loss"} for line in lines)
 
 
+@pytest.mark.parametrize("stop", [0, 1, 2, 3, 5])
+def test_after_a_kill_the_log_has_each_step_once(config, stop):
+    config = replace(config, log_every=1)
+    run, _, _ = train(config, stop)
+    log = run.folder / "log.jsonl"
+    log.write_text(log.read_text()[:-9])  # killed while it wrote its last line
+    train(config)
+    assert [json.loads(line)["step"] for line in log.read_text().splitlines()] == list(range(6))
+
+
 def test_sample_grids_and_when_they_are_due(config):
     run = Run(config)
     due = []
