@@ -139,10 +139,12 @@ def read_metadata(path: str | os.PathLike) -> dict[str, str]:
         try:
             image = _open(file, MAX_PIXELS)
             if image.format == "PNG":
-                return dict(image.info)
-            notes = image.info.get("comment", "{}") if image.format == "GIF" else image.getexif().get(ExifTags.Base.ImageDescription, "{}")
-            found = json.loads(notes)
-            return found if isinstance(found, dict) else {}
+                found = image.info
+            elif image.format == "GIF":
+                found = json.loads(image.info["comment"])
+            else:
+                found = json.loads(image.getexif()[ExifTags.Base.ImageDescription])
+            return {key: value for key, value in found.items() if isinstance(value, str)}  # others' files tell of their resolution as well
         except Exception:  # hostile headers, as in `_open`, and notes that are none of ours
             return {}
 

@@ -22,12 +22,11 @@ from retsynth import checkpoint
 from retsynth.connect import connect
 from retsynth.denoiser import Denoiser
 from retsynth.edsr import EDSR
-from retsynth.images import to_array, to_tensor
+from retsynth.images import SIZE, to_array, to_tensor
 from retsynth.pix2pix import CONTROLS, Pix2Pix, set_contrast
 from retsynth.prior import FlowPrior
 from retsynth.vae import ResidualVAE
 
-SIZE = 512
 TILE = 512  # of the small image, when upscaling large ones
 EYES = ("any", "left", "right")  # where the optic disc lies in the image; the last two by their index in the prior
 
@@ -184,7 +183,7 @@ class Pipeline:
         if unknown:
             raise ValueError(f"no such control: {', '.join(sorted(unknown))}; there are {', '.join(CONTROLS)}")
         amounts = torch.tensor([float(controls.get(name, 0)) for name in CONTROLS], dtype=torch.float32, device="cpu")
-        return style.cpu() + amounts @ self.pix2pix.style_controls.cpu()
+        return self._style(style) + amounts @ self.pix2pix.style_controls.cpu()
 
     @_stage
     def encode_style(self, fundus: Tensor) -> Tensor:
@@ -205,13 +204,11 @@ class Pipeline:
             style = torch.cat([self.style(seed, index + i) for i in range(len(mask))])
         elif not isinstance(style, Tensor):
             style = self.style(style)
-        width = self.pix2pix.config.style_channels + 1
-        if style.ndim != 2 or style.shape[1] != width or len(style) not in (1, len(mask)) or not style.isfinite().all():
-            raise ValueError(
-                f"a style must be (1 or N, {width}) of finite numbers, got {tuple(style.shape)}: take it from style, adjust or encode_style"
-            )
+        style = self._style(style)
+        if len(style) not in (1, len(mask)):
+            raise ValueError(f"there must be one style, or one for each of the {len(mask)} masks, got {len(style)}")
         fov = self.fov.to(self.device)
-        codes = style.float().to(self.device).expand(len(mask), -1)
+        codes = style.to(self.device).expand(len(mask), -1)
         painted = []
         for i, (single, code) in enumerate(zip((mask * self.fov)[:, None], codes[:, None], strict=True)):
             noise = _normal((1, 1, SIZE, SIZE), seed, index + i, stream=2).to(self.device)
@@ -279,6 +276,14 @@ class Pipeline:
             for module in model.modules():
                 if not any(module.children()):  # a layer, not a container of layers
                     module.register_forward_pre_hook(lambda module, inputs: call())
+
+    def _style(self, style: Tensor) -> Tensor:
+        """`style` in float32 on the CPU, where it is one of finite numbers (N, style_channels + 1)."""
+        width = self.pix2pix.config.style_channels + 1
+        if not isinstance(style, Tensor) or style.ndim != 2 or style.shape[1] != width or not style.isfinite().all():
+            got = tuple(style.shape) if isinstance(style, Tensor) else type(style).__name__
+            raise ValueError(f"a style must be (1 or N, {width}) of finite numbers, got {got}: take it from style, adjust or encode_style")
+        return style.float().cpu()
 
     def _each(self, stage: Callable[[Tensor], Tensor], x: Iterable[Tensor]) -> Tensor:
         """`stage` on one image at a time, so that the batch size cannot change a result."""

@@ -50,6 +50,12 @@ def test_a_ridge_of_the_soft_map_carries_a_join_farther(soft):
     assert pieces(connect(faint)) == 1
 
 
+def test_a_join_along_a_ridge_may_be_nine_pixels_long(soft):
+    faint = soft(9)
+    faint[:, 60:62, 36:45] = 0.49
+    assert pieces(connect(faint)) == 1
+
+
 def test_a_faint_vessel_is_thin(soft):
     faint = soft(0)
     faint[:, 20:23, 36:80] = 0.55

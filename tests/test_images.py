@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image, ImageDraw, ImageFilter
+from PIL.PngImagePlugin import PngInfo
 from scipy import ndimage
 from skimage import data
 
@@ -117,6 +118,16 @@ def test_fractions_and_booleans_are_images_too(tree):
     assert np.unique(read_image(np.where(np.eye(20) > 0, 1.001, 0.5))).tolist() == [128, 255], "resampling goes a little over 1"
 
 
+def test_fractions_in_a_file_are_scaled_as_in_an_array():
+    ramp = np.linspace(0, 1, 400, dtype=np.float32).reshape(20, 20)
+    assert np.array_equal(read_image(encode(ramp, "TIFF")), read_image(ramp))
+
+
+@pytest.mark.parametrize("odd", [-0.5, np.inf, -np.inf])
+def test_numbers_that_are_no_brightness_are_black(odd):
+    assert np.unique(read_image(np.where(np.eye(20) > 0, odd, 0.5))).tolist() == [0, 128]
+
+
 def test_transparent_pixels_become_black():
     rgba = np.full((20, 20, 4), 200, np.uint8)
     rgba[:10, :, 3], rgba[10:, :, 3] = 0, 255
@@ -132,6 +143,12 @@ def test_black_strokes_on_nothing_are_on_white():
     rgba[5:8, :, 3] = 255
     assert np.array_equal(read_image(encode(rgba))[..., 0] == 0, rgba[..., 3] > 0)
     assert not read_image(np.zeros((20, 20, 4), np.uint8)).any()
+
+
+def test_a_colour_of_the_palette_may_be_transparent(tree, grey):
+    palette = Image.fromarray(tree.astype(np.uint8), "P")
+    palette.putpalette([255] * 6)  # both white
+    assert np.array_equal(read_image(encode(palette, transparency=0))[..., 0], grey)
 
 
 def test_phone_photograph_stands_upright(colours):
@@ -395,6 +412,30 @@ def test_fundus_off_centre_in_a_wide_frame_is_found(fundus_photograph):
     assert (read_fundus(frame) - read_fundus(fundus)).abs().mean() < 0.01
 
 
+def test_a_caption_and_a_hot_pixel_are_no_part_of_the_field_of_view(fundus_photograph):
+    frame = np.zeros((700, 1100, 3), np.uint8)
+    frame[100:612, 70:582] = fundus_photograph(5)
+    captioned = frame.copy()
+    captioned[680:690, 1050:1065] = captioned[3, 500] = 255
+    assert (read_fundus(captioned) - read_fundus(frame)).abs().mean() < 0.01
+
+
+@pytest.mark.parametrize(
+    "lit",
+    [
+        [(slice(250, 350), slice(20, 580))],  # a bar
+        [(slice(250, 350), slice(250, 350))],  # a spot
+        [(slice(100, 500), slice(100, 500)), (slice(540, 600), slice(540, 600))],  # not dark in each corner
+    ],
+)
+def test_what_is_no_field_of_view_is_not_cut_out(lit):
+    frame = np.zeros((600, 600, 3), np.uint8)
+    for part in lit:
+        frame[part] = 180
+    whole = Image.fromarray(frame).resize((SIZE, SIZE), Image.Resampling.BICUBIC)
+    assert np.array_equal(to_array(read_fundus(frame)), np.asarray(whole))
+
+
 def test_generated_image_is_read_back_as_it_is():
     """A disc one pixel short of the frame, which is what the pipeline makes, loses nothing."""
     y, x = np.mgrid[:SIZE, :SIZE]
@@ -470,6 +511,19 @@ def test_metadata_is_read_back_and_the_pixels_are_the_same(colours, tmp_path, su
     assert "seed" not in read_metadata(tmp_path / f"b{suffix}")
     (tmp_path / "c").write_text("no image")
     assert read_metadata(tmp_path / "c") == {}
+
+
+def test_metadata_are_strings_whatever_else_a_file_tells(colours, tmp_path):
+    text = PngInfo()
+    text.add_text("seed", "7")
+    Image.fromarray(colours).save(tmp_path / "a.png", pnginfo=text, dpi=(300, 300), icc_profile=b"profile")
+    assert {"dpi", "icc_profile"} <= Image.open(tmp_path / "a.png").info.keys()
+    Image.fromarray(colours).save(tmp_path / "a.tif", description='{"seed": "7", "dpi": 300, "icc_profile": null}')
+    for name in ("a.png", "a.tif"):
+        assert read_metadata(tmp_path / name) == {"seed": "7"}
+    for description in ("[7]", '"seed"', "seed 7"):
+        Image.fromarray(colours).save(tmp_path / "a.tif", description=description)
+        assert read_metadata(tmp_path / "a.tif") == {}
 
 
 @pytest.mark.filterwarnings("error")
@@ -550,3 +604,7 @@ def test_overlay_marks_the_vessels_and_nothing_else(fundus_photograph, tree, gre
     assert (both[tree][:, 2].astype(int) > fundus[tree][:, 2]).all()
     with pytest.raises(ValueError, match="one size"):
         overlay(fundus, grey[:100])
+
+
+def test_an_opaque_overlay_is_cyan_on_the_vessels(fundus_photograph, tree, grey):
+    assert (overlay(fundus_photograph(1), grey, opacity=1)[tree] == (0, 255, 255)).all()

@@ -11,6 +11,7 @@ from skan import Skeleton, summarize
 from skimage.morphology import skeletonize
 
 from retsynth.metrics import morphometry, psnr, ssim, ssim_map
+from train.data import field_of_view
 
 
 def wang_ssim(a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -124,6 +125,13 @@ def test_pieces_and_specks():
     assert measures.end_points == 4
 
 
+def test_specks_under_twenty_pixels_are_no_pieces_and_corners_connect():
+    # 20 px; 19 px; 40 px in two boxes that touch by a corner
+    measures = morphometry(bars((250, 254, 200, 205), (300, 301, 200, 219), (350, 354, 300, 305), (354, 358, 305, 310)))
+    assert measures.components == 2
+    assert measures.largest_share == pytest.approx(40 / 79)
+
+
 def test_tortuosity_of_an_arc():
     y, x = np.mgrid[:512, :512]
     ring = np.abs(np.hypot(y - 256, x - 256) - 150) < 2
@@ -144,6 +152,13 @@ def test_box_dimension_of_a_line_and_a_plane():
     everywhere = np.ones((512, 512), bool)
     assert morphometry(bars((256, 257, 0, 512)), everywhere).box_dimension == pytest.approx(1)
     assert morphometry(everywhere, everywhere).box_dimension == pytest.approx(2)
+
+
+def test_box_dimension_of_dots_that_large_boxes_take_for_a_plane():
+    everywhere, dots = np.ones((512, 512), bool), np.zeros((512, 512), bool)
+    dots[4::8, 4::8] = True
+    # boxes of 2, 4 and 8 px hold one dot at most: the logarithms of the counts are 12, 12, 12, 10, 8, 6 (to base 2), fitted over 1 to 6
+    assert morphometry(dots, everywhere).box_dimension == pytest.approx(22 / 17.5)
 
 
 def test_tortuosity_agrees_with_skan(vessel_tree):
@@ -186,6 +201,12 @@ def test_only_the_field_of_view_counts():
     assert morphometry(line, inside).density == pytest.approx(5 * 156 / inside.sum())
     corner = bars((0, 20, 0, 20))  # outside the disc that is taken where no field of view is given
     assert morphometry(corner) == morphometry(np.zeros_like(corner))
+
+
+def test_where_none_is_given_the_field_of_view_is_that_of_the_training_images():
+    y, x = np.mgrid[:512, :512] - 255.5
+    rim = np.hypot(y, x) > 250
+    assert morphometry(rim) == morphometry(rim, field_of_view())
 
 
 def test_empty_map_has_no_measures():

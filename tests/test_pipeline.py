@@ -133,6 +133,12 @@ def test_progress_rises_and_names_the_stages(tiny_pipeline):
     assert "(2 of 2)" in heard[-1][1]
 
 
+def test_progress_ends_at_one_where_nothing_is_upscaled(tiny_pipeline):
+    heard = []
+    tiny_pipeline(7, upscale=False, progress=lambda *told: heard.append(told))
+    assert heard[-1] == (1, "Done")
+
+
 def test_the_gaussian_prior_decodes_the_noise_itself(tiny_pipeline):
     z = tiny_pipeline.noise(7)
     assert torch.equal(tiny_pipeline.sample_vessels(z, prior="gaussian"), tiny_pipeline.vae.sample(z))
@@ -159,6 +165,15 @@ def test_noise_is_standard_normal_and_independent(tiny_pipeline):
     assert tiny_pipeline.noise(5).shape == (1, tiny_pipeline.vae.config.z_channels, 64, 64)
     assert abs(a.mean()) < 0.05 and abs(a.std() - 1) < 0.05
     assert abs(torch.corrcoef(torch.stack((a, b)))[0, 1]) < 0.05
+
+
+def test_each_purpose_has_random_numbers_of_its_own(tiny_pipeline, monkeypatch):
+    drawn, draw = [], pipeline._normal
+    monkeypatch.setattr(pipeline, "_normal", lambda *key, **named: drawn.append(draw(*key, **named)) or drawn[-1])
+    z, style = tiny_pipeline.noise(7), tiny_pipeline.style(7)
+    tiny_pipeline.translate(torch.zeros(1, 1, 512, 512), style, seed=7)  # the grain
+    Pipeline.vary(z, 1.0, seed=7)
+    assert len({tuple(one.flatten()[:4].tolist()) for one in drawn}) == len(drawn) == 4
 
 
 @pytest.mark.parametrize("seed", [-1, 2**32, 1.5, "7", None, True])
@@ -236,10 +251,18 @@ def test_each_map_of_a_batch_is_an_eye_of_its_own(tiny_pipeline):
     assert not torch.equal(one, other), "the grain differs where map and style are the same"
 
 
-@pytest.mark.parametrize("shape", [(1, 4), (2, 5), (5,)])
-def test_translate_names_a_wrong_style(tiny_pipeline, shape):
-    with pytest.raises(ValueError, match=r"a style must be \(1 or N, 5\) of finite numbers, got"):
-        tiny_pipeline.translate(torch.zeros(1, 1, 512, 512), torch.zeros(shape))
+@pytest.mark.parametrize("style", [torch.zeros(1, 4), torch.zeros(5), torch.full((1, 5), float("nan"))])
+def test_a_wrong_style_is_named(tiny_pipeline, style):
+    for use in (tiny_pipeline.adjust, lambda style: tiny_pipeline.translate(torch.zeros(1, 1, 512, 512), style)):
+        with pytest.raises(ValueError, match=r"a style must be \(1 or N, 5\) of finite numbers, got \("):
+            use(style)
+
+
+def test_a_style_that_is_no_tensor_or_has_no_mask_is_named(tiny_pipeline):
+    with pytest.raises(ValueError, match="a style must be .* got ndarray"):
+        tiny_pipeline.adjust(np.zeros((1, 5)))
+    with pytest.raises(ValueError, match="there must be one style, or one for each of the 1 masks, got 2"):
+        tiny_pipeline.translate(torch.zeros(1, 1, 512, 512), torch.zeros(2, 5))
 
 
 def test_the_style_carries_the_contrast(tiny_pipeline):
@@ -325,6 +348,11 @@ def test_interpolation_runs_along_the_sphere():
         torch.testing.assert_close(Pipeline.interpolate(a, a, 0.4), a)
 
 
+def test_between_opposite_noises_there_is_a_straight_line():
+    z = noise(1, 4, 64, 64)
+    torch.testing.assert_close(Pipeline.interpolate(z, -z, 0.25), 0.5 * z)
+
+
 def test_variations_stay_standard_normal(tiny_pipeline):
     z = noise(1, 2, 64, 64)
     assert torch.equal(Pipeline.vary(z, 0.0, seed=1), z)
@@ -395,7 +423,6 @@ def test_numpy_integers_are_seeds(tiny_pipeline):
         (lambda pipe: pipe.translate(np.zeros((1, 1, 512, 512), np.float32)), "a tensor of floats .* got ndarray"),
         (lambda pipe: pipe.translate(torch.full((1, 1, 512, 512), 255.0)), "numbers from 0 to 1, got 255 to 255"),
         (lambda pipe: pipe.translate(torch.full((1, 1, 512, 512), float("nan"))), "numbers from 0 to 1, got nan"),
-        (lambda pipe: pipe.translate(torch.zeros(1, 1, 512, 512), torch.full((1, 5), float("nan"))), "finite numbers"),
         (lambda pipe: pipe.encode_style(torch.zeros(1, 3, 512, 512, dtype=torch.uint8)), "torch.uint8"),
         (lambda pipe: pipe.encode_style(torch.zeros(1, 3, 500, 500)), r"\(N, 3, 512, 512\)"),
         (lambda pipe: pipe.encode_style(torch.full((1, 3, 512, 512), 255.0)), "numbers from 0 to 1"),
@@ -416,6 +443,12 @@ def test_numpy_integers_are_seeds(tiny_pipeline):
 def test_what_no_stage_takes_is_refused_in_a_sentence(tiny_pipeline, call, says):
     with pytest.raises(ValueError, match=says):
         call(tiny_pipeline)
+
+
+def test_a_little_over_the_range_does_no_harm_and_more_is_refused(tiny_pipeline):
+    assert tiny_pipeline.upscale(torch.full((1, 3, 8, 8), 1.005)).max() <= 1
+    with pytest.raises(ValueError, match="numbers from 0 to 1, got 1.02 to 1.02"):
+        tiny_pipeline.upscale(torch.full((1, 3, 8, 8), 1.02))
 
 
 def test_other_floats_are_as_good(tiny_pipeline):

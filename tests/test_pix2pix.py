@@ -61,6 +61,13 @@ def test_the_finder_reads_a_place_between_the_cells_of_its_grid(place):
     torch.testing.assert_close(found, torch.tensor([place, (-0.5, 0.5)]), atol=0.06, rtol=0)  # half a cell
 
 
+def test_a_second_place_two_cells_away_does_not_draw_the_best_one_aside():
+    finder, logits = DiscFinder(), torch.full((1, 1, 16, 16), -20.0)
+    logits[..., 5, 3], logits[..., 5, 5], logits[..., 7, 3] = 1.0, 0.9, 0.8
+    finder.forward = lambda vessels: logits
+    torch.testing.assert_close(finder.locate(torch.zeros(1, 1, 512, 512)), torch.tensor([[3.5, 5.5]]) / 8 - 1)
+
+
 def test_a_disc_map_is_highest_at_its_place_and_as_wide_as_a_disc():
     near = disc_map(torch.tensor([[0.5, -0.25]]), 128, 128)[0, 0]
     row, column = divmod(int(near.argmax()), 128)

@@ -74,6 +74,12 @@ def test_gain_widens_the_law_and_keeps_its_mean():
     torch.testing.assert_close(integrate(narrow, torch.zeros(1, 1, 2, 2), schedule(200), 1.001), torch.full((1, 1, 2, 2), m))
 
 
+def test_a_gain_strengthens_the_noise_that_is_left_in_the_middle_of_the_way():
+    times, x = schedule(7), noise(1, 1, 4, 4)
+    grown = math.prod(1 + (1 - t) * 0.5 for t in times[:-1].tolist() if 0.2 <= t <= 0.9)
+    torch.testing.assert_close(integrate(lambda x, t: torch.zeros_like(x), x, times, gain=1.5), x * grown)
+
+
 def test_before_training_a_sample_is_the_noise_unstandardised():
     model = FlowPrior(replace(TINY, gain=1.0))
     model.mean.copy_(torch.tensor([1.0, -2.0]).view(1, 2, 1, 1))

@@ -16,7 +16,7 @@ from scipy.ndimage import gaussian_filter
 from skimage.morphology import skeletonize
 from torch import Tensor
 
-SIZE = 512
+from retsynth.images import SIZE
 
 
 class Drive(NamedTuple):

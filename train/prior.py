@@ -4,12 +4,10 @@ The latents of augmented training maps are encoded once into a bank in the run f
 of the maps are grafts of two, so that the flow has more than 20 trees to learn.
 """
 
-import os
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.optim import Adam
 from tqdm import trange
@@ -50,8 +48,8 @@ def build_bank(run: Run, vae: ResidualVAE, drive: Drive, plain: Drive) -> dict[s
     """mu and logvar (bank, z, h, w) of augmented maps, and the side of each one's disc (bank,): 1 left, 2 right. Made once a run."""
     config = run.config
     kept = {name: getattr(config, name) for name in ("bank", "grafts", "elastic", "without", "size", "seed")}
-    path = run.cache("bank", config.vae, **kept)
-    if run.rank == 0 and not path.exists():
+
+    def make() -> dict[str, Tensor]:
         generator = torch.Generator().manual_seed(config.seed)
         grafts = Grafts(drive, plain) if config.grafts else None
         # a half-plane that moves with the map tells the disc's side after any warp
@@ -73,11 +71,9 @@ def build_bank(run: Run, vae: ResidualVAE, drive: Drive, plain: Drive) -> dict[s
             mus.append(mu.half().cpu())
             logvars.append(logvar.half().cpu())
             eyes.append(1 if left_half.mean() > right_half.mean() else 2)
-        bank = {"mu": torch.cat(mus), "logvar": torch.cat(logvars), "eye": torch.tensor(eyes)}
-        save_file(bank, path.with_suffix(".partial"))
-        os.replace(path.with_suffix(".partial"), path)
-    run.barrier()
-    return load_file(path)
+        return {"mu": torch.cat(mus), "logvar": torch.cat(logvars), "eye": torch.tensor(eyes)}
+
+    return run.once("bank", make, config.vae, **kept)
 
 
 def guided(strong: FlowPrior, weak: FlowPrior, x: Tensor, t: Tensor, eye: Tensor, weight: float) -> Tensor:

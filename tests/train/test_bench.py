@@ -5,10 +5,17 @@ import torch
 from torch import nn
 
 from train import bench
-from train.bench import count_flops, measure, peak_memory
+from train.bench import Timing, count_flops, measure, peak_memory
 from train.peers import EDSRBaseline, UNet256
 
 CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def small_peers(monkeypatch):
+    """The papers' networks stood in for by one layer each."""
+    names = "U-Net-256 (pix2pix)", "EDSR-baseline"
+    monkeypatch.setattr(bench, "peers", lambda device: dict.fromkeys(names, lambda: nn.Linear(2, 2)(torch.ones(1, 2))))
 
 
 def test_flops_of_known_layers():
@@ -41,6 +48,11 @@ def test_measure_leaves_out_the_warm_up(monkeypatch):
     assert measure(work, 5, CPU) == (3.0, 2.0, 4.0)
 
 
+def test_the_seconds_of_a_batch_are_shared_out_among_its_samples(tiny_weights, small_peers, monkeypatch):
+    monkeypatch.setattr(bench, "measure", lambda call, runs, device: Timing(*3 * (2.0 * len(call()),)))  # as if an image took two seconds
+    assert bench.bench_device(str(tiny_weights), CPU, 1, [1, 3])["seconds_a_sample_in_batches_of"] == {1: 2.0, 3: 2.0}
+
+
 def test_peak_memory_sees_what_a_call_held():
     before = peak_memory(lambda: None, CPU)
     during = peak_memory(lambda: torch.ones(50_000_000), CPU)
@@ -48,10 +60,7 @@ def test_peak_memory_sees_what_a_call_held():
     assert peak_memory(lambda: None, CPU) < before + 50e6  # and forgets it
 
 
-def test_the_report_keeps_what_else_it_holds(tiny_weights, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(
-        bench, "peers", lambda device: dict.fromkeys(("U-Net-256 (pix2pix)", "EDSR-baseline"), lambda: nn.Linear(2, 2)(torch.ones(1, 2)))
-    )
+def test_the_report_keeps_what_else_it_holds(tiny_weights, small_peers, tmp_path, capsys):
     report = tmp_path / "report.json"
     report.write_text('{"trees": 1}')
     bench.main(

@@ -99,6 +99,12 @@ def test_rotation_and_mirrors_leave_circles_alone():
     assert ((warped - rings) * field_of_view(64)).abs().max() < 0.05
 
 
+def test_a_rotation_stays_within_its_degrees():
+    grid = random_grid(200, generator(), degrees=20, zoom=(1, 1), size=8)
+    across = (grid[:, 0, -1] - grid[:, 0, 0]).abs()
+    assert 18 < torch.rad2deg(torch.atan2(across[:, 1], across[:, 0])).max() < 20.01
+
+
 def test_zoom_enlarges_and_shift_moves():
     disc = field_of_view(64).expand(16, 1, 64, 64)
     half = torch.nn.functional.pad(field_of_view(32), (16, 16, 16, 16)).expand(16, 1, 64, 64)

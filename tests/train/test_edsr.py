@@ -29,6 +29,13 @@ def test_patches_are_aligned(patches):
     assert (halved.roll(1, -1) - small)[..., 4:-4, 4:-4].abs().mean() > 0.01  # a pixel aside is not
 
 
+def test_black_corners_are_no_patches():
+    small = torch.zeros(3, 64, 64)
+    small[:, 32:] = 0.5
+    patches, _ = random_patches([(small, small.repeat_interleave(2, 1).repeat_interleave(2, 2))], 50, 16, random.Random(0))
+    assert patches.mean((1, 2, 3)).min() >= 0.05
+
+
 def test_a_share_of_the_patches_is_degraded_and_the_others_are_left_alone(patches):
     small, _ = patches
     before = small.clone()
@@ -48,6 +55,13 @@ def test_a_share_of_the_patches_is_degraded_and_the_others_are_left_alone(patche
 def test_at_least_half_of_the_patches_stay_clean(share):
     with pytest.raises(ValueError, match=f"must lie between 0 and 0.5, got {share}"):
         degrade_some(uniform(1, 3, 8, 8), share, random.Random(0))
+
+
+def test_some_patches_are_both_noisy_and_compressed(monkeypatch):
+    asked = []
+    monkeypatch.setattr(edsr, "degrade", lambda image, rng, **faults: asked.append(tuple(sorted(faults))) or degrade(image, rng, **faults))
+    degrade_some(uniform(100, 3, 8, 8), 0.5, random.Random(0))
+    assert set(asked) == {("noise",), ("quality",), ("noise", "quality")}
 
 
 def test_noise_has_the_standard_deviation_asked_for():

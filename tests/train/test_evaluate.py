@@ -1,4 +1,4 @@
-"""What the report says of super-resolution is what other code measures."""
+"""What the report says of super-resolution, and of trees, is what other code measures."""
 
 import json
 import shutil
@@ -8,11 +8,14 @@ import pytest
 import torch
 from PIL import Image
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
+from sklearn.metrics import f1_score
 
 from retsynth import checkpoint
 from retsynth.edsr import EDSR, EDSRConfig
+from retsynth.metrics import morphometry, ssim
 from tests.networks import seeded
 from train import evaluate
+from train.data import read_drive
 from train.peers import EDSRBaseline, EDSRBaselineConfig
 
 BASELINE = EDSRBaselineConfig(8, 1)
@@ -73,3 +76,22 @@ def test_the_report_keeps_its_other_parts(tiny_drive, tiny_weights, tmp_path, mo
         key: value for key, value in alone["superres"].items() if key != "command"
     }
     assert torch.isfinite(torch.tensor([value for value in both.values() if isinstance(value, float)])).all()
+
+
+# --- trees -----------------------------------------------------------------------------------------------------------------------------
+
+
+def test_what_the_report_says_of_trees_is_measured_anew(tiny_pipeline, tiny_drive, tmp_path):
+    scores = evaluate.trees(tiny_pipeline, str(tiny_drive), tmp_path, 2)
+    real, test = ((d.vessels > 0.5).float() * (d.fov > 0.5) for d in (read_drive(tiny_drive, half) for half in ("training", "test")))
+    group = scores["groups"]["real, training"]
+    assert set(group["ks_p"].values()) == {1.0}
+    assert group["ssim"] == pytest.approx(np.mean([ssim(a, b) for i, a in enumerate(real) for j, b in enumerate(real) if i != j]))
+    assert group["mean"]["density"] == pytest.approx(np.mean([morphometry(m).density for m in real]))
+    ours = [tiny_pipeline(seed, upscale=False).annotation for seed in range(2)]
+    assert scores["groups"]["ours"]["mean"]["length"] == pytest.approx(np.mean([morphometry(m).length for m in ours]))
+    assert scores["novelty"]["largest of real test maps"] < 0.95
+    with torch.no_grad():
+        decoded = torch.cat([tiny_pipeline.vae.sample(tiny_pipeline.vae.encode(x[None])[0]) for x in test])
+    dice = np.mean([f1_score(t.flatten() > 0, d.flatten() > 0.5) for t, d in zip(test, decoded, strict=True)])
+    assert scores["reconstruction dice"]["before the denoiser"] == pytest.approx(dice, abs=1e-4)

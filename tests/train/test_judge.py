@@ -2,8 +2,9 @@
 
 import torch
 
+from tests.networks import uniform
 from train import judge
-from train.data import Drive
+from train.data import Drive, field_of_view
 from train.judge import segment_scores, told_apart, train_segmenter, two_sample_accuracy, variance_ratio
 
 
@@ -39,6 +40,21 @@ def test_a_segmenter_learns_to_see_vessels_and_an_untrained_one_does_not(vessel_
     dice, auc = segment_scores(train_segmenter(pairs, seed=0, steps=25), pairs)
     assert dice > 0.8 and auc > 0.95
     assert segment_scores(train_segmenter(pairs, seed=0, steps=0), pairs)[0] < 0.5
+
+
+def test_the_leading_pairs_make_up_half_of_each_batch(monkeypatch):
+    numbered = torch.arange(10.0).view(10, 1, 1, 1).expand(-1, 3, 64, 64)
+    seen, warp = [], judge.warp
+    monkeypatch.setattr(judge, "warp", lambda images, grid: seen.append(images[:, 0, 0, 0]) or warp(images, grid))
+    train_segmenter(Drive([], numbered, torch.zeros(10, 1, 64, 64), torch.ones(10, 1, 64, 64)), seed=0, steps=3, first=2)
+    seen = torch.stack(seen)
+    assert (seen[:, :2] < 2).all() and seen[:, 2:].max() >= 2
+
+
+def test_a_segmenter_is_judged_inside_the_field_of_view_alone():
+    vessels, fov = (uniform(1, 1, 64, 64) > 0.8).float(), field_of_view(64)[None]
+    photographs = torch.where(fov > 0, vessels, 1 - vessels).expand(-1, 3, -1, -1)
+    assert segment_scores(lambda x: 20 * x[:, :1] - 10, Drive(["1"], photographs, vessels, fov)) == (1, 1)
 
 
 def test_each_regime_learns_from_its_own_pairs_and_is_judged_on_the_test_half(tiny_pipeline, tiny_drive, tmp_path, monkeypatch):

@@ -81,6 +81,15 @@ def test_an_interrupted_run_ends_like_an_unbroken_one(tmp_path, stop):
     assert torch.equal(whole.weight, resumed.weight)
 
 
+def test_a_resumed_run_counts_the_time_before_it(config):
+    first, again = Run(config), Run(config)
+    first.restore(model=nn.Linear(1, 1))
+    first.step, first.seconds = 2, 90.0
+    first.save()
+    again.restore(model=nn.Linear(1, 1))
+    assert (again.step, again.seconds) == (2, 90.0)
+
+
 def test_a_finished_run_goes_on_when_asked_for_more_steps(tmp_path):
     long, short = Config("", str(tmp_path / "long.safetensors"), steps=9), Config("", str(tmp_path / "short.safetensors"), steps=5)
     _, whole, _ = train(long)
@@ -170,6 +179,16 @@ def test_log_lines(config):
     assert all(line.keys() == {"step", "seconds", "loss"} for line in lines)
 
 
+@pytest.mark.parametrize("stop", [0, 1, 2, 3, 5])
+def test_after_a_kill_the_log_has_each_step_once(config, stop):
+    config = replace(config, log_every=1)
+    run, _, _ = train(config, stop)
+    log = run.folder / "log.jsonl"
+    log.write_text(log.read_text()[:-9])  # killed while it wrote its last line
+    train(config)
+    assert [json.loads(line)["step"] for line in log.read_text().splitlines()] == list(range(6))
+
+
 def test_sample_grids_and_when_they_are_due(config):
     run = Run(config)
     due = []
@@ -208,11 +227,26 @@ def test_ema_follows_its_equation():
 def test_what_is_kept_in_the_run_folder_belongs_to_its_sources(config, tmp_path):
     run, weights = Run(config), tmp_path / "vae.safetensors"
     weights.write_bytes(b"first")
-    first = run.cache("bank", weights, size=512)
-    assert first == Run(config).cache("bank", weights, size=512)
-    assert first.parent == run.folder and first != run.cache("bank", weights, size=256)
+    made = iter(range(9))
+
+    def once(run, size):
+        return int(run.once("bank", lambda: {"x": torch.tensor(next(made))}, weights, size=size)["x"])
+
+    assert once(run, 512) == once(Run(config), 512) == 0
+    assert once(run, 256) == 1
     weights.write_bytes(b"second")
-    assert first != run.cache("bank", weights, size=512)
+    assert once(run, 512) == 2 and len(list(run.folder.glob("bank-*.safetensors"))) == 3
+
+
+def test_a_kill_while_keeping_leaves_nothing_that_is_taken_for_whole(config, monkeypatch):
+    def write_half(tensors, path):
+        path.write_bytes(b"half")
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(loop, "save_file", write_half)
+        Run(config).once("bank", lambda: {"x": torch.zeros(1)})
+    assert Run(config).once("bank", lambda: {"x": torch.ones(1)})["x"] == 1
 
 
 def test_notes_count_what_came_before_the_start(config, tmp_path):

@@ -65,6 +65,13 @@ def test_patch_discriminator_sees_patches():
     assert rows[-1] - rows[0] + 1 == 38
 
 
+def test_the_slope_multiplies_the_logits():
+    flat, steep = (PatchDiscriminator(1, width=8, slope=slope).eval() for slope in (1.0, 7.0))
+    steep.load_state_dict(flat.state_dict())
+    x = uniform(1, 1, 32, 32)
+    torch.testing.assert_close(steep(x)[0], 7 * flat(x)[0])
+
+
 def test_a_soft_skeleton_is_a_thin_line_along_the_middle():
     bars = torch.zeros(1, 1, 64, 64)
     bars[..., 20:27, 5:59] = 1

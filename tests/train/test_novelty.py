@@ -12,8 +12,10 @@ def trees(vessel_tree):
     return torch.stack([torch.from_numpy(vessel_tree(seed))[None].float() for seed in range(4)])
 
 
-def test_a_mirrored_turned_and_moved_copy_is_found(trees):
-    copy = TF.affine(trees[2:3].flip(-1), angle=15, translate=[12, -8], scale=1, shear=[0])
+@pytest.mark.parametrize("axes", [(), (-1,), (-2,), (-2, -1)])
+@pytest.mark.parametrize("angle", [15, -25])
+def test_a_mirrored_turned_and_moved_copy_is_found(trees, axes, angle):
+    copy = TF.affine(trees[2:3].flip(axes), angle=angle, translate=[12, -8], scale=1, shear=[0])
     correlation, which = nearest(copy, trees)
     assert which.item() == 2
     assert correlation.item() > 0.8

@@ -11,6 +11,7 @@ from retsynth.pix2pix import DiscFinder, Pix2Pix, Pix2PixConfig, appearance, dis
 from tests.networks import noise, uniform
 from train.data import Drive, disc_centres, read_drive
 from train.drawing import courses
+from train.loop import Run
 from train.pix2pix import (
     GHOSTS,
     LAGS,
@@ -35,6 +36,7 @@ from train.pix2pix import (
     mottle,
     native_batch,
     photographs_moments,
+    read_vessels,
     turn_of,
     unfinished_losses,
     unmapped,
@@ -197,6 +199,20 @@ def test_a_disc_without_its_bright_middle_is_far_from_the_photographs_discs(tiny
     assert gap(plain.fundus) < 0.5 * gap(dull)
 
 
+def test_a_mirrored_photographs_disc_is_looked_for_on_its_other_side():
+    places, seen = torch.tensor([[0.6, -0.1], [-0.4, 0.2]]), []
+    spots = disc_map(places, 128, 128)
+
+    class Looking:
+        @staticmethod
+        def describe_disc(x, disc, generator):
+            seen.append((middle(x[:, :1]) - disc).abs().max())
+            return torch.rand(1, 2)
+
+    photographs_moments(Looking, Drive(["1", "2"], spots.expand(-1, 3, -1, -1), spots, spots), places, [], Config(data=""))
+    assert len(seen) == 8 and max(seen) < 0.02
+
+
 def test_a_crop_around_the_disc_holds_it_wherever_it_lies():
     discs = torch.tensor([[0.7, -0.1], [-0.95, 0.9], [0.0, 0.0]])
     images = (disc_map(discs, 128, 128) > 0.95).float()
@@ -223,6 +239,13 @@ def test_each_scale_of_each_network_has_its_head(name):
     assert [(f.shape[1], f.shape[2]) for f in scales] == list(zip(features.channels, (32, 16, 8, 4), strict=True))
     logits = ProjectedDiscriminator(features.channels, width=8)(scales, torch.zeros(2, 1, 64, 64))
     assert [tuple(x.shape) for x in logits] == [(2, 1, 16, 16), (2, 1, 8, 8), (2, 1, 8, 8), (2, 1, 4, 4)]
+
+
+def test_the_projected_slope_multiplies_the_logits():
+    flat, steep = (ProjectedDiscriminator([8], width=8, slope=slope).eval() for slope in (1.0, 7.0))
+    steep.load_state_dict(flat.state_dict())
+    x, vessels = [noise(1, 8, 16, 16)], torch.zeros(1, 1, 32, 32)
+    torch.testing.assert_close(steep(x, vessels)[0], 7 * flat(x, vessels)[0])
 
 
 @pytest.mark.parametrize("name", ["lite1", "lite2"])
@@ -263,6 +286,13 @@ def test_the_middle_of_a_spot_and_of_nothing():
     places = torch.tensor([[0.4, -0.3], [-0.7, 0.1]])
     torch.testing.assert_close(middle(disc_map(places, 96, 128)), places, atol=0.02, rtol=0)
     assert torch.equal(middle(torch.zeros(1, 1, 16, 16)), torch.zeros(1, 2))
+
+
+def test_a_reader_is_kept_for_photographs_of_one_size(tiny_drive, tmp_path):
+    for size in (64, 96):
+        run = Run(Config("", out=str(tmp_path / "pix2pix.safetensors"), size=size, crop=32, reader=1))
+        read_vessels(run, read_drive(tiny_drive, "training", size=2 * size))
+    assert len(list(run.folder.glob("reader-*.safetensors"))) == 2
 
 
 def test_a_finder_learns_where_lines_meet():
@@ -358,3 +388,22 @@ def test_a_style_that_paints_a_second_disc_gives_way_and_still_counts_for_the_sp
     plain, without = law(["21", "22", "23", "24"]), law(["21", GHOSTS[0], "23", "24"])
     torch.testing.assert_close(without.style_codes, plain.style_codes[[0, 3, 2, 3]])
     torch.testing.assert_close(without.style_factor, plain.style_factor)
+
+
+def test_a_control_moves_its_own_measure_by_a_standard_deviation(monkeypatch):
+    model = Pix2Pix(Pix2PixConfig(style_channels=3, width=8, depth=5, fine=4, looks=12))
+    styles, fov = noise(12, 3), torch.ones(12, 1, 32, 32)
+    colours = torch.tensor([[0.05, 0.0, 0.01], [0.02, 0.03, 0.0], [0.0, 0.0, 0.02]])
+
+    def paint(style):
+        return (torch.tensor([0.6, 0.3, 0.1]) + style @ colours.T)[:, :, None, None].expand(-1, 3, 32, 32)
+
+    monkeypatch.setattr(model, "forward", lambda vessels, fov, style, noise: paint(style))
+    monkeypatch.setattr(model, "encode_style", lambda fundus, fov: styles[(paint(styles) - fundus).abs().amax((1, 2, 3)).argmin()][None])
+    photographs = paint(styles)
+    fit_style_law(model, Drive([], photographs, fov * 0, fov))
+    spread, mean = appearance(photographs, fov).std(0)[:2], styles.mean(0, keepdim=True)
+    before = appearance(paint(mean), fov[:1])[0, :2]
+    for i in range(2):
+        moved = (appearance(paint(mean + model.style_controls[i : i + 1, :-1]), fov[:1])[0, :2] - before) / spread
+        assert 0.8 < moved[i] < 1.1 and abs(moved[1 - i]) < 0.15

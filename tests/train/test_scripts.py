@@ -29,6 +29,10 @@ def weights(folder: Path, script: str) -> dict[str, torch.Tensor]:
     return load_file(folder / f"{script}.safetensors")
 
 
+def logged_steps(folder: Path, script: str) -> list[int]:
+    return [json.loads(line)["step"] for line in (folder / f"{script}.run" / "log.jsonl").read_text().splitlines()]
+
+
 @pytest.fixture(scope="module")
 def unbroken(tiny_drive, tmp_path_factory):
     """A folder with the result of every script, run from start to end."""
@@ -54,9 +58,9 @@ def test_a_killed_run_goes_on_to_the_same_weights(unbroken, tiny_drive, tmp_path
     flags = [f"--{name.replace('_', '-')}={value}" for name, value in tiny.options(script, tiny_drive, tmp_path, models=unbroken).items()]
     killed = python(HERE / "killed.py", tiny.KILLED_AT[script], script, *flags)
     assert killed.returncode == -signal.SIGKILL, killed.stderr
-    steps = [json.loads(line)["step"] for line in (tmp_path / f"{script}.run" / "log.jsonl").read_text().splitlines()]
-    assert steps == [0, 1, 2]  # killed in the fourth step, one after the checkpoint
+    assert logged_steps(tmp_path, script) == [0, 1, 2]  # killed in the fourth step, one after the checkpoint
     tiny.train(script, tiny_drive, tmp_path, models=unbroken)
+    assert logged_steps(tmp_path, script) == list(range(tiny.STEPS))
     expected, resumed = weights(unbroken, script), weights(tmp_path, script)
     assert expected.keys() == resumed.keys()
     assert [name for name in expected if not torch.equal(expected[name], resumed[name])] == []
@@ -66,8 +70,7 @@ def test_two_processes_train_every_script_in_step(unbroken, tiny_drive, tmp_path
     run = python("-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", HERE / "two_processes.py", tiny_drive, tmp_path)
     assert run.returncode == 0, run.stderr
     for script in tiny.OPTIONS:
-        steps = [json.loads(line)["step"] for line in (tmp_path / f"{script}.run" / "log.jsonl").read_text().splitlines()]
-        assert steps == list(range(tiny.STEPS))  # written by one process only
+        assert logged_steps(tmp_path, script) == list(range(tiny.STEPS))  # written by one process only
         one, two = weights(unbroken, script), weights(tmp_path, script)
         assert any(not torch.equal(one[name], two[name]) for name in one)  # the second process brought batches of its own
 
