@@ -178,10 +178,13 @@ class Pipeline:
 
     @_stage
     def adjust(self, style: Tensor, **controls: float) -> Tensor:
-        """Change a style (N, style_channels + 1) by CONTROLS, in standard deviations of the training photographs."""
+        """Change a style (N, style_channels + 1) by CONTROLS, from -10 to 10, in standard deviations of the training photographs, which lie
+        within 2 or so."""
         unknown = set(controls) - set(CONTROLS)
         if unknown:
             raise ValueError(f"no such control: {', '.join(sorted(unknown))}; there are {', '.join(CONTROLS)}")
+        for name, amount in controls.items():
+            _number(amount, name, -10, 10)
         amounts = torch.tensor([float(controls.get(name, 0)) for name in CONTROLS], dtype=torch.float32, device="cpu")
         return self._style(style) + amounts @ self.pix2pix.style_controls.cpu()
 
@@ -255,9 +258,12 @@ class Pipeline:
 
     @staticmethod
     def interpolate(z0: Tensor, z1: Tensor, t: float) -> Tensor:
-        """Between two noises, t from 0 to 1, along the sphere on which N(0, I) lives (Shoemake 1985).
+        """Between two noises (1, z_channels, 64, 64), t from 0 to 1, along the sphere on which N(0, I) lives (Shoemake 1985).
 
         Every step is as likely as its ends, which a straight line's are not."""
+        _number(t, "t", 0, 1)
+        if z0.shape != z1.shape or len(z0) != 1:
+            raise ValueError(f"there must be two noises of one image each, and of one shape, got {tuple(z0.shape)} and {tuple(z1.shape)}")
         cosine = (z0 * z1).sum() / (z0.norm() * z1.norm()).clamp(min=1e-12)
         angle = torch.arccos(cosine.clamp(-1, 1))  # rounding takes that of two equal ones past 1
         if angle.sin() < 1e-4:  # the same direction, or opposite ones, between which no arc is the shortest
@@ -266,9 +272,10 @@ class Pipeline:
 
     @staticmethod
     def vary(z: Tensor, strength: float, seed: int) -> Tensor:
-        """A noise near z: `strength` 0 is z, 1 another tree. Still N(0, I), since the squares of the weights add up to 1."""
+        """Noises near z (N, z_channels, 64, 64), all changed by the same one: `strength` 0 is z, 1 another tree. Still N(0, I), since the
+        squares of the weights add up to 1."""
         _number(strength, "strength", 0, 1)
-        return (1 - strength**2) ** 0.5 * z + strength * _normal(tuple(z.shape), seed, 0, stream=3)
+        return (1 - strength**2) ** 0.5 * z + strength * _normal((1, *z.shape[1:]), seed, 0, stream=3).to(z.device)
 
     def before_each_layer(self, call: Callable[[], None]) -> None:
         """Let all networks call `call` before each of their layers, from now on. What it raises ends the work there, within a stage too."""

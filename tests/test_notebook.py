@@ -504,7 +504,9 @@ def beside(monkeypatch, tmp_path, vessel_tree, fundus_photograph):
     write_image(tmp_path / "elsewhere/examples/sample_vessels.png", vessel_tree(0).astype(np.uint8) * 255, seed=3)
     write_image(tmp_path / "elsewhere/examples/sample_fundus.png", fundus_photograph(0), seed=3)
     (tmp_path / "elsewhere" / "report.json").write_text('{"trees": {"groups": {"ours": {"ssim": 0.41}}}}')
-    (tmp_path / "elsewhere" / "README.md").write_text("---\nlicense: mit\n---\nAnother card.")
+    (tmp_path / "elsewhere" / "README.md").write_text(
+        "---\nlicense: mit\n---\n# Another\n\n![Eyes](examples/a.png)\n*Made.*\n\nSee [it](B.md)."
+    )
     monkeypatch.setattr(notebook, "_source", str(tmp_path / "elsewhere"))
     return tmp_path / "elsewhere"
 
@@ -524,7 +526,7 @@ def test_the_shipped_sample_is_on_the_page_before_any_model(beside):
 def test_what_is_said_of_the_weights_lies_beside_the_weights_in_use(beside):
     assert notebook.source() == "elsewhere", "no more of its path than its name"
     assert compare.report()["trees"]["groups"]["ours"]["ssim"] == 0.41
-    assert about.card().strip() == "Another card."
+    assert about.card().strip() == "## Another\n\nSee it.", "a page has one first heading, and nothing that lies beside the card"
     assert compare._default(1) == (beside / "examples/sample_vessels.png").read_bytes()
 
 

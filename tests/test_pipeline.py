@@ -239,6 +239,8 @@ def test_controls_move_a_style_along_their_directions(tiny_pipeline):
     assert torch.equal(tiny_pipeline.adjust(style), style)
     moved = tiny_pipeline.adjust(style, pigmentation=-2, brightness=1.5)
     torch.testing.assert_close(moved, style + 1.5 * directions[0] - 2 * directions[1])
+    with pytest.raises(ValueError, match="contrast must lie between -10 and 10, got 1000000000.0"):
+        tiny_pipeline.adjust(style, contrast=1e9)
     with pytest.raises(ValueError, match="no such control: hue; there are brightness, pigmentation, contrast"):
         tiny_pipeline.adjust(style, hue=1)
 
@@ -363,6 +365,16 @@ def test_variations_stay_standard_normal(tiny_pipeline):
         assert abs(correlation - (1 - strength**2) ** 0.5) < 0.03
     with pytest.raises(ValueError, match="strength must lie between 0 and 1, got 1.5"):
         Pipeline.vary(z, 1.5, seed=1)
+    both = torch.cat((z, -z))
+    assert torch.equal(Pipeline.vary(both, 0.3, seed=1), torch.cat([Pipeline.vary(one[None], 0.3, seed=1) for one in both]))
+
+
+@pytest.mark.parametrize(
+    ("count", "t", "sentence"), [(1, 5, "t must lie between 0 and 1"), (1, float("nan"), "t must"), (2, 0.5, "one image")]
+)
+def test_what_does_not_lie_between_two_noises_is_refused(count, t, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        Pipeline.interpolate(noise(count, 4, 8, 8), noise(count, 4, 8, 8, seed=1), t)
 
 
 STAGES = {

@@ -1,6 +1,7 @@
 """The weights in this repository: whole, documented, and doing what they were trained for. Random weights fail the same gates."""
 
 import hashlib
+import re
 from pathlib import Path
 
 import numpy as np
@@ -86,6 +87,12 @@ def test_fundus_images_look_like_fundus_images(samples, untrained, committed_pip
 
 def test_the_card_is_that_of_the_files_and_the_report():
     assert (WEIGHTS / "README.md").read_text() == card.text(WEIGHTS)
+
+
+@pytest.mark.parametrize("text", [WEIGHTS.parent / "README.md", WEIGHTS / "README.md", WEIGHTS / "TRIALS.md"])
+def test_what_a_text_leads_to_is_there(text):
+    for place in re.findall(r"\]\((?!https?:)([^)#]+)", text.read_text()):
+        assert (text.parent / place).exists(), place
 
 
 def test_a_style_changes_the_colour_and_not_the_vessels(committed_pipeline, samples):

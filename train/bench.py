@@ -1,7 +1,7 @@
 """How fast each stage is, beside what this machine can do and beside the papers' networks: `python -m train.bench`.
 
 Every figure comes from one process on one day, so compare within a run: timings are wall-clock, FLOPs count a multiplication and an
-addition as two, and the peak is the fastest plain 3 x 3 convolution found here.
+addition as two, those with the zeros of padded or phased weights included, and the peak is the fastest plain 3 x 3 convolution found here.
 """
 
 import argparse
