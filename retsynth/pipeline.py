@@ -213,10 +213,12 @@ class Pipeline:
         fov = self.fov.to(self.device)
         codes = style.to(self.device).expand(len(mask), -1)
         painted = []
-        for i, (single, code) in enumerate(zip((mask * self.fov)[:, None], codes[:, None], strict=True)):
-            noise = _normal((1, 1, SIZE, SIZE), seed, index + i, stream=2).to(self.device)
-            fundus = self.pix2pix(single.to(self.device), fov, code[:, :-1], noise)
-            painted.append((set_contrast(fundus, fov, code[:, -1]) if code[:, -1].any() else fundus).cpu())
+        with ThreadPoolExecutor(1) as pool:
+            for i, (single, code) in enumerate(zip((mask * self.fov)[:, None].to(self.device), codes[:, None], strict=True)):
+                drawing = pool.submit(_normal, (1, 1, SIZE, SIZE), seed, index + i, stream=2)  # while the disc is looked for
+                disc = self.pix2pix.disc_finder.locate(single)
+                fundus = self.pix2pix(single, fov, code[:, :-1], drawing.result().to(self.device), disc=disc)
+                painted.append((set_contrast(fundus, fov, code[:, -1]) if code[:, -1].any() else fundus).cpu())
         return torch.cat(painted)
 
     @_stage

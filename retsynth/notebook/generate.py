@@ -247,8 +247,15 @@ def tab(page: Page) -> SimpleNamespace:
     made = [cell.state, seed, prior, temperature, eye, style_seed]
     cell.state.change(None, made, None, js="(...made) => retsynth.share(...made)", show_progress="hidden", **PRIVATE)
     gallery.change(None, None, None, js="() => retsynth.fresh(true)", show_progress="hidden", **PRIVATE)
-    _between_cell(page)
-    _near_cell(page)
+    (way_cell, way_seed), (near_cell, near_seed) = _between_cell(page), _near_cell(page)
+    cell.state.change(
+        None,
+        [cell.state, seed, way_cell.state, way_seed, near_cell.state, near_seed],
+        [way_seed, near_seed],
+        js="(state, seed, ...others) => retsynth.follow(state, seed, others)",
+        show_progress="hidden",
+        **PRIVATE,
+    )
     with gr.Row(visible=False):
         style = gr.Number(-1, label="style_seed", precision=0)
         endpoint(
@@ -270,7 +277,7 @@ def tab(page: Page) -> SimpleNamespace:
     return SimpleNamespace(cell=cell, seed=seed, gallery=gallery, chosen=chosen, edit=edit, enlarge=enlarge, compare=compare)
 
 
-def _between_cell(page: Page) -> None:
+def _between_cell(page: Page) -> tuple[Cell, gr.Number]:
     with Cell(page, "between", WAY, WAY_CODE) as cell:
         with gr.Row(elem_classes="controls"):
             seed = gr.Number(0, label="From seed", precision=0, min_width=130)
@@ -281,9 +288,10 @@ def _between_cell(page: Page) -> None:
             alt = "Animation from the first eye to the second and back"
             film = gr.Image(format="webp", height=320, elem_classes="film until-run", alt_text=alt, **SHOWN)
     cell.connect(way, {"seed": seed, "other": other, "steps": steps}, [strip, film])
+    return cell, seed
 
 
-def _near_cell(page: Page) -> None:
+def _near_cell(page: Page) -> tuple[Cell, gr.Number]:
     with Cell(page, "vary", NEAR, NEAR_CODE) as cell:
         with gr.Row(elem_classes="controls"):
             seed = gr.Number(0, label="Of seed", precision=0, min_width=130)
@@ -293,3 +301,4 @@ def _near_cell(page: Page) -> None:
         with cell.output():
             strip = gr.Gallery(label="Variations", columns=5, elem_classes="pictures strip until-run", **PICTURES)
     cell.connect(near, {"seed": seed, "strength": strength, "count": count, "first": first}, [strip])
+    return cell, seed

@@ -96,6 +96,10 @@ window.retsynth = {
     for (let wait = 0; wait < 100 && !cell()?.checkVisibility(); wait++) await new Promise((next) => setTimeout(next, 30));
     this.show(cell());
   },
+  follow(state, seed, [way, from, near, of]) {  // the cells below begin with the eye that was made, until they have run
+    const begin = (other, own) => /^done/.test(state) && other === "idle" ? this.whole(seed) : own;
+    return [begin(way, from), begin(near, of)];
+  },
   fresh(is) {  // whether the eyes in view are this run's: until its first one is there, the last run's are dimmed
     document.querySelector("#cell-generate").classList.toggle("fresh", is);
   },

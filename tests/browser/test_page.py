@@ -132,6 +132,22 @@ def test_between_two_seeds(visit):
     assert page.locator("#cell-between .film img").evaluate("image => image.naturalWidth") > 0
 
 
+def test_the_cells_below_begin_with_the_eye_that_was_made(visit):
+    page = visit()
+    page.get_by_role("button", name="New eye").click()
+    wait_for(page, "generate", 1)
+    seed = page.get_by_label("Seed", exact=True).input_value()
+    for label in ("From seed", "Of seed"):
+        expect(page.get_by_label(label)).to_have_value(seed)
+    page.locator("#cell-vary").get_by_label("Variations").first.fill("1")
+    run(page, "vary", 2)
+    page.get_by_role("button", name="New eye").click()
+    wait_for(page, "generate", 3)
+    expect(page.get_by_label("From seed")).to_have_value(page.get_by_label("Seed", exact=True).input_value())
+    expect(page.get_by_label("Of seed")).to_have_value(seed)
+    expect(page.locator("#cell-vary [data-state=done]")).to_have_count(1)
+
+
 def test_variations(visit):
     page = visit()
     page.locator("#cell-vary").get_by_label("Variations").first.fill("2")
