@@ -18,6 +18,7 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 
 from retsynth import __version__
+from retsynth.images import write_bytes
 
 Model = TypeVar("Model", bound=nn.Module)
 
@@ -36,9 +37,7 @@ def save(model: nn.Module, path: str | os.PathLike, **notes: object) -> None:
         "notes": json.dumps(notes),
     }
     tensors = {name: _half(tensor.detach().cpu()).contiguous() for name, tensor in model.state_dict().items()}
-    partial = path.with_name(path.name + ".partial")
-    partial.write_bytes(serialized(tensors, metadata))  # `save_file` leaves a file that nobody else may read
-    os.replace(partial, path)
+    write_bytes(path, serialized(tensors, metadata))  # `save_file` leaves a file that nobody else may read
 
 
 def _half(tensor: torch.Tensor) -> torch.Tensor:

@@ -143,14 +143,21 @@ def test_not_a_safetensors_file(weights, spoil):
 def test_a_failed_save_leaves_the_old_file_whole(weights, monkeypatch):
     before = weights.read_bytes()
 
-    def fail_halfway(tensors, path, metadata):
-        path.write_bytes(before[:100])
+    def fail_halfway(path, content):
+        with path.open("wb") as file:
+            file.write(content[:100])
         raise OSError("disk full")
 
-    monkeypatch.setattr(checkpoint, "save_file", fail_halfway)
-    with pytest.raises(OSError, match="disk full"):
+    with monkeypatch.context() as patch, pytest.raises(OSError, match="disk full"):
+        patch.setattr(Path, "write_bytes", fail_halfway)
         checkpoint.save(EDSR(EDSRConfig(width=16, blocks=1)), weights)
-    assert weights.read_bytes() == before
+    assert weights.read_bytes() == before and list(weights.parent.iterdir()) == [weights]
+
+
+def test_others_may_read_what_is_saved(tmp_path):
+    (tmp_path / "any").touch()
+    checkpoint.save(EDSR(EDSRConfig(width=16, blocks=1)), tmp_path / "edsr.safetensors")
+    assert (tmp_path / "edsr.safetensors").stat().st_mode == (tmp_path / "any").stat().st_mode
 
 
 def test_locate_in_a_folder(weights):
