@@ -100,7 +100,7 @@ def translate(args: argparse.Namespace) -> int:
 def upscale(args: argparse.Namespace) -> int:
     """Images -> images of twice the size."""
     from retsynth.export import fingerprint
-    from retsynth.images import enlarged, read_image
+    from retsynth.images import enlargement_notes, read_image
 
     jobs = _jobs(args.image, args.out)
     pipe = _pipeline(args)
@@ -109,7 +109,7 @@ def upscale(args: argparse.Namespace) -> int:
     def enlarge(path: Path, index: int) -> np.ndarray:
         return pipe.upscale_array(read_image(path, max_pixels=MAX_UPSCALE))
 
-    return _convert(args, jobs, enlarge, lambda index: {**enlarged(jobs[index][0]), "weights": weights})
+    return _convert(args, jobs, enlarge, lambda index: {**enlargement_notes(jobs[index][0]), "weights": weights})
 
 
 def compare(args: argparse.Namespace) -> int:

@@ -149,7 +149,7 @@ def read_metadata(path: str | os.PathLike) -> dict[str, str]:
             return {}
 
 
-def enlarged(path: str | os.PathLike) -> dict[str, str]:
+def enlargement_notes(path: str | os.PathLike) -> dict[str, str]:
     """The metadata of an enlargement of the file: that it is one, and what the file says of itself, where `write_image` wrote it."""
     notes = read_metadata(path)
     return notes | {"Comment": f"{COMMENT} {ENLARGED}"} if notes.get("Comment", "").startswith(COMMENT) else {"Comment": ENLARGED}

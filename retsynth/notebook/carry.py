@@ -6,7 +6,7 @@ import gradio as gr
 
 from retsynth.images import read_mask, read_metadata
 from retsynth.notebook.cell import PRIVATE
-from retsynth.notebook.compare import named, photograph
+from retsynth.notebook.compare import example_photograph, named
 from retsynth.notebook.translate import url
 
 
@@ -59,7 +59,7 @@ def _edited(gallery: list | None, chosen: int) -> list:
 
 def _beside(fundus: str, vessels: int, reference: str | None) -> tuple:
     """A fundus image as the one candidate, beside the photograph that is there or one that comes with scikit-image."""
-    return 0, gr.skip() if reference and not vessels else photograph(), named([fundus], ("a synthetic eye",))
+    return 0, gr.skip() if reference and not vessels else example_photograph(), named([fundus], ["a synthetic eye"])
 
 
 def _index(event: gr.SelectData) -> int:

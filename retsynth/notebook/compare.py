@@ -95,10 +95,11 @@ def _named(read: Callable, file: bytes | str, name: str):
         raise ValueError(f"{name}: {error}") from None
 
 
-def named(files: list[str], what: tuple[str, ...] = ()) -> list[tuple[str, str]]:
-    """Candidates with the names that the results call them by, and `what` they are, where that is known."""
-    known = (*(f", {one}" for one in what), *("" for _ in files))
-    return [(file, f"candidate {i}{more}") for (i, file), more in zip(enumerate(files, start=1), known, strict=False)]
+def named(files: list[str], what: list[str] | None = None) -> list[tuple[str, str]]:
+    """Candidates with the names that the results call them by, and `what` each of them is, where that is known."""
+    places = [f"candidate {i}" for i in range(1, len(files) + 1)]
+    names = [f"{place}, {one}" for place, one in zip(places, what, strict=True)] if what else places
+    return list(zip(files, names, strict=True))
 
 
 def compare(reference: str, image: str) -> tuple[float, float | None, bytes]:
@@ -211,7 +212,7 @@ def _trees(wanted, images: list) -> str:
     return f"<div class='scroll'><table class='figures'><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>"
 
 
-def photograph() -> str:
+def example_photograph() -> str:
     """The file of a real photograph, to compare with where a visitor brings none."""
     return _example()[0]
 
@@ -242,10 +243,10 @@ def _example() -> tuple[str, list[tuple[str, str]]]:
     blurred, mirrored = photograph.filter(ImageFilter.GaussianBlur(2)), ImageOps.mirror(photograph)
     for name, image in {"photograph": photograph, "blurred": blurred, "mirrored": mirrored}.items():
         image.save(folder / f"{name}.png")
-    files = [str(folder / "blurred.png"), str(folder / "mirrored.png")]
+    candidates = {"out of focus": folder / "blurred.png", "mirrored": folder / "mirrored.png"}
     if synthetic := beside("examples/sample_fundus.png"):
-        files.append(shutil.copy(synthetic, folder / "synthetic.png"))  # gradio hands out no file from just anywhere
-    return str(folder / "photograph.png"), named([str(file) for file in files], ("out of focus", "mirrored", "a synthetic eye"))
+        candidates["a synthetic eye"] = shutil.copy(synthetic, folder / "synthetic.png")  # gradio hands out no file from just anywhere
+    return str(folder / "photograph.png"), named([str(file) for file in candidates.values()], list(candidates))
 
 
 def _plain(fundus: np.ndarray) -> np.ndarray:

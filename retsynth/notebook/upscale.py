@@ -11,7 +11,7 @@ from gradio.data_classes import FileData
 from PIL import Image
 from skimage.data import retina
 
-from retsynth.images import enlarged, read_image
+from retsynth.images import enlargement_notes, read_image
 from retsynth.metrics import psnr, ssim
 from retsynth.notebook import asset, pipe
 from retsynth.notebook.cell import KEEP, PRIVATE, SMALL, Cell, Page, Run, endpoint, png, upload
@@ -51,7 +51,7 @@ def enlarge(run: Run, upload: str | None, halve: bool):
     bicubic = np.asarray(picture.resize((picture.width * 2, picture.height * 2), Image.Resampling.BICUBIC))
     run.reads("upload.png", upload)
     before = run.png("bicubic", bicubic, Comment="Enlarged. Not for diagnosis.", method="bicubic", halved=halve)
-    after = run.png("edsr", large, shown=True, **enlarged(upload) | {"method": "EDSR", "halved": halve})
+    after = run.png("edsr", large, shown=True, **enlargement_notes(upload) | {"method": "EDSR", "halved": halve})
     loupe = {"before": FileData(path=before).model_dump(), "after": FileData(path=after).model_dump()}
     return (before, after), loupe, gr.update(value=after, interactive=True), _scores(bicubic, large, reference)
 
@@ -65,7 +65,7 @@ def upscale(image: str) -> bytes:
     Returns:
         the image at twice the size
     """
-    return png(pipe().upscale_array(np.asarray(_prepare(read_image(image), False)[0])), **enlarged(image) | {"method": "EDSR"})
+    return png(pipe().upscale_array(np.asarray(_prepare(read_image(image), False)[0])), **enlargement_notes(image) | {"method": "EDSR"})
 
 
 def _prepare(image: np.ndarray, halve: bool) -> tuple[Image.Image, np.ndarray | None]:
