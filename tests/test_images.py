@@ -20,6 +20,7 @@ from retsynth import __version__
 from retsynth.images import (
     COMMENT,
     SIZE,
+    as_png,
     overlay,
     png_bytes,
     read_fundus,
@@ -511,6 +512,19 @@ def test_metadata_is_read_back_and_the_pixels_are_the_same(colours, tmp_path, su
     assert "seed" not in read_metadata(tmp_path / f"b{suffix}")
     (tmp_path / "c").write_text("no image")
     assert read_metadata(tmp_path / "c") == {}
+
+
+@pytest.mark.parametrize("suffix", [".tif", ".png", ".gif"])
+def test_a_file_as_png_has_its_pixels_and_says_what_it_said(colours, tmp_path, suffix):
+    colours = colours[..., 0] if suffix == ".gif" else colours
+    write_image(tmp_path / f"ours{suffix}", colours, seed=7, place="Zürich, 網膜")
+    Image.fromarray(colours).save(tmp_path / f"photograph{suffix}")
+    for name in ("ours", "photograph"):
+        image = Image.open(io.BytesIO(as_png(tmp_path / f"{name}{suffix}")))
+        assert image.format == "PNG"
+        assert np.array_equal(np.asarray(image), read_image(colours))
+        assert image.text == read_metadata(tmp_path / f"{name}{suffix}")
+    assert "Comment" not in image.text, "nothing says that a photograph is synthetic"
 
 
 def test_metadata_are_strings_whatever_else_a_file_tells(colours, tmp_path):

@@ -14,7 +14,7 @@ import gradio as gr
 from gradio.processing_utils import save_bytes_to_cache
 from gradio.utils import get_upload_folder
 
-from retsynth.images import png_bytes
+from retsynth.images import as_png, png_bytes
 from retsynth.notebook import Nothing, Stopped, gpu, heed, ipynb, pen, pipe, said, source, stoppable, weights
 
 # A cell's state is one word and the number of its last run, "done 3": the style sheet reads it, so no script has to touch the page.
@@ -36,6 +36,7 @@ STALE = "state => state.replace(/^done/, 'stale').replace(/^error/, 'idle')"  # 
 PRIVATE = {"api_visibility": "private"}
 SMALL = {"size": "sm", "min_width": 0, "scale": 0}
 KEEP = ["download", "fullscreen"]
+UNSEEN = {".tif", ".tiff", ".ppm", ".pgm", ".pbm"}  # by browsers, of what `retsynth.images` reads
 SHOWN = {"show_label": False, "interactive": False, "buttons": KEEP}
 PICTURES = {**SHOWN, "format": "png", "object_fit": "contain", "height": "auto"}
 
@@ -44,7 +45,18 @@ def upload(label: str, **options: object) -> gr.Image:
     """An upload whose file reaches `retsynth.images` as it was sent: gr.Image would decode it first, and refuse in its own words."""
     image = gr.Image(label=label, type="filepath", sources=["upload", "clipboard"], alt_text=f"Uploaded: {label}", **options)
     image.preprocess = lambda payload: payload.path if payload else None
+    image.upload(lambda path: viewable(path) or gr.skip(), image, image, queue=False, show_progress="hidden", **PRIVATE)
     return own(image)
+
+
+def viewable(path: str | None) -> str | None:
+    """A file that a browser can show in place of an upload that it cannot, DRIVE's TIFF photographs for instance; None where it can."""
+    if not path or Path(path).suffix.lower() not in UNSEEN:
+        return None
+    try:
+        return save_bytes_to_cache(as_png(path), f"{Path(path).stem}.png", get_upload_folder())
+    except ValueError:
+        return None  # Run says what is wrong with it
 
 
 def own(component: gr.Image | gr.Gallery) -> gr.Image | gr.Gallery:

@@ -20,7 +20,7 @@ from skimage.data import retina
 from retsynth.images import read_fundus, read_mask, to_array
 from retsynth.metrics import morphometry, psnr, ssim, ssim_map
 from retsynth.notebook import beside, heed
-from retsynth.notebook.cell import PICTURES, PRIVATE, SMALL, Cell, Page, Run, endpoint, own, png, upload
+from retsynth.notebook.cell import PICTURES, PRIVATE, SMALL, Cell, Page, Run, endpoint, own, png, upload, viewable
 
 PROSE = """## How alike, and what that means
 **SSIM** (Wang et al. 2004) compares two images window by window. Read it with its baselines: beside a vessel map a *blank* one scores
@@ -276,7 +276,7 @@ def tab(page: Page) -> SimpleNamespace:
     shown = example.click(lambda: (0, *_example()), None, [vessels, reference, candidates], **quick)
     cell.bind(shown.then)
     for changed in (candidates.upload, candidates.delete):
-        changed(lambda given: named([file for file, _ in given or []]), candidates, candidates, **quick)
+        changed(lambda given: named([viewable(file) or file for file, _ in given or []]), candidates, candidates, **quick)
         cell.stale(changed)
     with gr.Row(visible=False):
         results = [gr.Number(label="ssim"), gr.Number(label="psnr"), gr.Image(format="png", label="ssim_map")]

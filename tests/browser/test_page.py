@@ -311,6 +311,20 @@ def test_compare(visit, photo, tmp_path):
     expect(page.locator("svg.strip-plot")).to_have_attribute("aria-label", re.compile("your candidates .* plain disc"))
 
 
+def test_an_upload_of_a_kind_that_browsers_do_not_show_is_seen(visit, photo, tmp_path):
+    seen = "selector => [...document.querySelectorAll(selector)].some((image) => image.complete && image.naturalWidth)"
+    Image.open(photo).save(tmp_path / "photo.tif")  # as DRIVE's are
+    page = visit("?tab=enlarge")
+    page.locator("#cell-enlarge input[type=file]").set_input_files(tmp_path / "photo.tif")
+    page.wait_for_function(seen, arg="#cell-enlarge .image-frame img")
+    run(page, "enlarge")
+    page = visit("?tab=compare")
+    page.locator("#cell-compare input[type=file]").nth(1).set_input_files(tmp_path / "photo.tif")
+    page.wait_for_function(seen, arg="#cell-compare .controls .thumbnail-item img")
+    run(page, "compare")
+    expect(page.locator("#cell-compare .out .thumbnail-item img")).to_have_count(1)
+
+
 def test_candidates_keep_the_names_of_their_places(visit, photo):
     page = visit("?tab=compare")
     page.locator("#cell-compare input[type=file]").nth(1).set_input_files([photo] * 3)
