@@ -100,6 +100,18 @@ window.retsynth = {
     const begin = (other, own) => /^done/.test(state) && other === "idle" ? this.whole(seed) : own;
     return [begin(way, from), begin(near, of)];
   },
+  pause() {  // the film, or let it go on
+    const film = document.querySelector(".film img"), { moving, still } = film?.dataset ?? {};
+    if (!film) return;
+    if (still && film.src === still) {
+      film.src = moving;
+      return;
+    }
+    const canvas = Object.assign(document.createElement("canvas"), { width: film.naturalWidth, height: film.naturalHeight });
+    canvas.getContext("2d").drawImage(film, 0, 0);  // of what moves, the first picture
+    film.dataset.moving = film.src;
+    film.src = film.dataset.still = canvas.toDataURL();
+  },
   fresh(is) {  // whether the eyes in view are this run's: until its first one is there, the last run's are dimmed
     document.querySelector("#cell-generate").classList.toggle("fresh", is);
   },

@@ -129,7 +129,20 @@ def test_between_two_seeds(visit):
     page.locator("#cell-between").get_by_label("Steps").first.fill("3")
     run(page, "between")
     expect(page.locator("#cell-between .thumbnail-item img")).to_have_count(3)
-    assert page.locator("#cell-between .film img").evaluate("image => image.naturalWidth") > 0
+    film, pause = page.locator("#cell-between .film img"), page.get_by_role("button", name="Pause or play")
+    assert film.evaluate("image => image.naturalWidth") > 0
+    moving = film.get_attribute("src")
+    pause.click()
+    expect(film).to_have_attribute("src", re.compile("^data:image/png"))
+    page.wait_for_function("image => image.naturalWidth > 0", arg=film.element_handle())
+    pause.click()
+    expect(film).to_have_attribute("src", moving)
+    pause.click()
+    page.get_by_label("To seed").fill("2")
+    run(page, "between", 2)  # a new film moves, and pauses
+    expect(film).not_to_have_attribute("src", re.compile("^data:"))
+    pause.click()
+    expect(film).to_have_attribute("src", re.compile("^data:image/png"))
 
 
 def test_the_cells_below_begin_with_the_eye_that_was_made(visit):
