@@ -337,10 +337,11 @@ class Page:
     def __init__(self):
         self.cells: list[Cell] = []
         self.history = gr.State([], time_to_live=3600)
+        of_cells = {"elem_classes": "of-cells", **SMALL}  # not for a tab without any
         with gr.Row(elem_classes="toolbar"):
-            self.run_all = gr.Button("▶▶ Run all", **SMALL)
-            self.stop_all = gr.Button("■ Stop", **SMALL)
-            self.clear_all = gr.Button("Clear all", **SMALL)
+            self.run_all = gr.Button("▶▶ Run all", **of_cells)
+            self.stop_all = gr.Button("■ Stop", **of_cells)
+            self.clear_all = gr.Button("Clear all", **of_cells)
             self.theme = gr.Button("◐ Light / dark", **SMALL)
             self.notebook = gr.Button("⤓ .ipynb", interactive=False, elem_id="notebook", **SMALL)
             self.file = gr.DownloadButton(visible="hidden", elem_id="notebook-file")  # pressed once its file is there

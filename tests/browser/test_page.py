@@ -366,6 +366,10 @@ def test_compare_vessel_maps(visit, tmp_path, vessel_tree):
 def test_about_says_what_it_is_not_for(visit):
     page = visit("?tab=about")
     expect(page.locator(".about")).to_contain_text("Not for diagnosis")
+    run_all = page.get_by_role("button", name="Run all")
+    expect(run_all).to_be_hidden()  # there is nothing to run
+    open_tab(page, "compare")
+    expect(run_all).to_be_visible()
 
 
 # --- from tab to tab, from visit to visit -------------------------------------------------------------------------------------------
