@@ -288,7 +288,7 @@ def _between_cell(page: Page) -> tuple[Cell, gr.Number]:
             alt = "Animation from the first eye to the second and back"
             film = gr.Image(format="webp", height=320, elem_classes="film until-run", alt_text=alt, **SHOWN)
             with gr.Row(elem_classes="bar until-run"):
-                pause = gr.Button("⏯ Pause or play", elem_classes="pause", **SMALL)
+                pause = gr.Button("Pause or play", elem_classes="pause", **SMALL)
     pause.click(None, js="() => retsynth.pause()", show_progress="hidden", **PRIVATE)
     cell.connect(way, {"seed": seed, "other": other, "steps": steps}, [strip, film])
     return cell, seed
