@@ -23,6 +23,7 @@ from tqdm import trange
 from retsynth import metrics
 from retsynth.pipeline import Pipeline
 from train.data import Drive, disc_centres, field_of_view, random_grid, read_drive, warp, whole, within
+from train.discs import nasal, outline, roughness
 from train.drawing import courses, sketch
 from train.loop import half
 from train.losses import dice_loss
@@ -63,6 +64,8 @@ def fundus(pipe: Pipeline, data: str, out: Path, count: int, segmenters: int) ->
         },
     }
     scores["drawings"] = drawings(pipe, test)
+    discs = {"ours": (ours, pipe.pix2pix.disc_finder.locate(ours.vessels)), "of the test photographs": (test, disc_centres(test))}
+    scores["roughness of discs' outlines, median"] = {name: rough(drive, nasal(places)) for name, (drive, places) in discs.items()}
     both = Drive(*((a + b) if isinstance(a, list) else torch.cat((a, b)) for a, b in zip(training, ours, strict=True)))
     regimes = {
         "real": judges,
@@ -99,6 +102,11 @@ def drawings(pipe: Pipeline, drive: Drive, each: int = 3) -> dict:
         near = (found - places.repeat_interleave(each, 0)).norm(dim=1) < 0.2
         scores[f"{name} with a disc in its place"] = float(near.float().mean())
     return scores
+
+
+def rough(drive: Drive, middles: Tensor) -> float:
+    """The median `roughness` of the optic discs with their `middles` (N, 2), of those whose outline is seen."""
+    return float(np.nanmedian([roughness(outline(f, v, m)) for f, v, m in zip(drive.fundus, drive.vessels, middles, strict=True)]))
 
 
 def _binary(drive: Drive) -> Drive:

@@ -208,15 +208,15 @@ class Run:
         save_file(tensors, partial, {"progress": json.dumps({"step": self.step, "seconds": self.seconds})})
         os.replace(partial, self.folder / "state.safetensors")
 
-    def notes(self) -> dict:
+    def notes(self, **more: object) -> dict:
         """What to store with the weights: the steps and minutes behind them, those of the weights started from included, the options that
-        are not the script's defaults, and the same of each run before this one."""
+        are not the script's defaults with `more` beside them, and the same of each run before this one."""
         paths = (*INPUTS, *MAY_CHANGE)
         changed = {
             field.name: getattr(self.config, field.name)
             for field in dataclasses.fields(self.config)
             if field.name not in paths and getattr(self.config, field.name) != field.default
-        }
+        } | more
         before = checkpoint.notes(start) if (start := getattr(self.config, "start", "")) else {}
         steps, minutes = self.step + 1, round(self.seconds / 60, 1)
         runs = [*earlier_runs(before), {"steps": steps, "minutes": minutes, "options": changed}]
