@@ -4,6 +4,7 @@ import functools
 import html
 import re
 import time
+from abc import ABCMeta
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -43,38 +44,41 @@ PICTURES = {**SHOWN, "format": "png", "object_fit": "contain", "height": "auto"}
 
 def upload(label: str, **options: object) -> gr.Image:
     """An upload whose file reaches `retsynth.images` as it was sent: gr.Image would decode it first, and refuse in its own words."""
-    image = gr.Image(label=label, type="filepath", sources=["upload", "clipboard"], alt_text=f"Uploaded: {label}", **options)
-    image.preprocess = lambda payload: payload.path if payload else None
-    image.upload(lambda path: viewable(path) or gr.skip(), image, image, queue=False, show_progress="hidden", **PRIVATE)
-    return own(image)
+    as_sent = own(gr.Image, lambda image, payload: payload.path if payload else None)
+    image = as_sent(label=label, type="filepath", sources=["upload", "clipboard"], alt_text=f"Uploaded: {label}", **options)
+    image.upload(viewable, image, image, queue=False, show_progress="hidden", **PRIVATE)
+    return image
 
 
-def viewable(path: str | None) -> str | None:
-    """A file that a browser can show in place of an upload that it cannot, DRIVE's TIFF photographs for instance; None where it can."""
-    if not path or Path(path).suffix.lower() not in UNSEEN:
-        return None
+def viewable(path: str) -> str:
+    """An uploaded file itself, or, of a kind that browsers do not show, DRIVE's TIFF photographs for instance, a PNG file of it."""
+    if Path(path).suffix.lower() not in UNSEEN:
+        return path
     try:
         return save_bytes_to_cache(as_png(path), f"{Path(path).stem}.png", get_upload_folder())
     except ValueError:
-        return None  # Run says what is wrong with it
+        return path  # Run says what is wrong with it
 
 
-def own(component: gr.Image | gr.Gallery) -> gr.Image | gr.Gallery:
-    """`component`, taking no files but those that were uploaded or that the page made, which gradio keeps in one folder. A program may name
-    any file of the server's instead, and gradio checks only some of the ways to do so."""
-    preprocess = component.preprocess
+def own(kind: type, preprocess: Callable | None = None) -> type:
+    """`kind`, gr.Image or gr.Gallery, taking no files but those that were uploaded or that the page made, which gradio keeps in one folder.
+    A program may name any file of the server's instead, and gradio checks only some of the ways to do so.
 
-    def check(payload):
+    A class, since gradio makes a component anew, of its class, for each visitor who gets an update of it.
+    """
+    preprocess = preprocess or kind.preprocess
+
+    def check(component, payload):
         kept = Path(get_upload_folder()).resolve()
         for path in _paths(payload.model_dump() if payload else None):
             if not Path(path).resolve().is_relative_to(kept):
                 raise gr.Error("this file was not uploaded: upload it first", print_exception=False)
             if not Path(path).exists():  # gradio keeps files for an hour or two
                 raise gr.Error("This picture has expired on the server: make or upload it again.", print_exception=False)
-        return preprocess(payload)
+        return preprocess(component, payload)
 
-    component.preprocess = check
-    return component
+    # past gradio's metaclass, which would write a file of type hints beside this one
+    return ABCMeta.__new__(type(kind), kind.__name__, (kind,), {"preprocess": check, "__module__": kind.__module__})
 
 
 def _paths(payload: object) -> Iterator[str]:
@@ -234,7 +238,8 @@ class Cell:
     def empty(self) -> list:
         """State, note and outputs as before any run."""
         blank = {gr.Gallery: [], gr.DownloadButton: gr.update(value=None, interactive=False)}
-        return ["idle", {}, *(blank.get(type(output)) for output in self.outputs)]
+        values = [[value for kind, value in blank.items() if isinstance(output, kind)] for output in self.outputs]
+        return ["idle", {}, *(value[0] if value else None for value in values)]
 
     def aside(self, trigger: Callable, handler: Callable, inputs: list, output, on_gpu: bool = True) -> None:
         """Let `trigger` put `handler(*inputs)` into `output`, one of the cell's controls. A refusal is said in the cell."""

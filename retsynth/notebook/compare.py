@@ -265,7 +265,7 @@ def tab(page: Page) -> SimpleNamespace:
         with gr.Row(elem_classes="controls"):
             reference = upload("Reference (empty: a real photograph, or a synthetic map)", height=220, min_width=240)
             options = {"type": "filepath", "format": "png", "sources": ["upload"], "file_types": ["image"], "object_fit": "contain"}
-            candidates = own(gr.Gallery(label="Candidates", columns=4, height=220, min_width=240, interactive=True, **options))
+            candidates = own(gr.Gallery)(label="Candidates", columns=4, height=220, min_width=240, interactive=True, **options)
         with cell.output():
             maps = gr.Gallery(label="SSIM maps", columns=3, elem_classes="pictures maps until-run", **PICTURES)
             gr.HTML(LEGEND, js_on_load=None, elem_classes="until-run")
@@ -276,7 +276,7 @@ def tab(page: Page) -> SimpleNamespace:
     shown = example.click(lambda: (0, *_example()), None, [vessels, reference, candidates], **quick)
     cell.bind(shown.then)
     for changed in (candidates.upload, candidates.delete):
-        changed(lambda given: named([viewable(file) or file for file, _ in given or []]), candidates, candidates, **quick)
+        changed(lambda given: named([viewable(file) for file, _ in given or []]), candidates, candidates, **quick)
         cell.stale(changed)
     with gr.Row(visible=False):
         results = [gr.Number(label="ssim"), gr.Number(label="psnr"), gr.Image(format="png", label="ssim_map")]

@@ -228,10 +228,9 @@ def tab(page: Page) -> SimpleNamespace:
                 style_seed = gr.Number(-1, label="Appearance seed", precision=0, minimum=-1, info="-1: each its own")
                 upscale = gr.Checkbox(False, label="1024 px as well (EDSR)")
         with cell.output():
-            gallery = gr.Gallery(
+            gallery = own(gr.Gallery)(
                 _shipped(), label="Pairs", columns=3, type="filepath", elem_classes="pictures", elem_id="pairs", **PICTURES
             )
-            own(gallery)
             gr.HTML(f"{SYNTHETIC} {CHOOSE}", elem_classes="small-print choose", js_on_load=None)
             with gr.Row(elem_classes="bar carry"):
                 edit = gr.Button("✎ Edit its vessels", **SMALL)

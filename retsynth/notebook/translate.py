@@ -109,7 +109,7 @@ def tab(page: Page) -> SimpleNamespace:
                 given = gr.UploadButton("Upload a map", file_types=["image"], type="filepath", elem_classes="dice given", **SMALL)
         with gr.Column(min_width=280):
             alt = "Synthetic fundus image of the drawn vessel map"
-            fundus = own(gr.Image(label="Fundus", type="filepath", format="png", elem_id="painted", alt_text=alt, **SHOWN))
+            fundus = own(gr.Image)(label="Fundus", type="filepath", format="png", elem_id="painted", alt_text=alt, **SHOWN)
             with gr.Row(elem_classes="bar carry"):
                 map_file = gr.DownloadButton("⤓ Vessel map", interactive=False, **SMALL)
                 enlarge = gr.Button("⤢ Enlarge it", **SMALL)
