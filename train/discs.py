@@ -52,7 +52,7 @@ def nasal(places: Tensor) -> Tensor:
 
 DIRECTIONS = 72
 BEYOND = (54, 74)  # px of 512 from the middle: there lies the ground that a disc is held against, in each direction
-HALF = 0.35  # a disc ends where it is no further above its ground than by this share of its middle: its nasal side is hardly brighter
+LEVEL = 0.35  # a disc ends where it is no further above its ground than by this share of its middle: its nasal side is hardly brighter
 
 
 def outline(fundus: Tensor, vessels: Tensor, middle: Tensor) -> np.ndarray:
@@ -75,7 +75,7 @@ def outline(fundus: Tensor, vessels: Tensor, middle: Tensor) -> np.ndarray:
         if len(around) < 30:
             continue
         level = (bright[:, direction] - np.median(around)) / max(inner - np.median(around), 1e-3)
-        over = np.flatnonzero(clear[:, direction] & (level < HALF) & (radius[:, 0] >= 14))
+        over = np.flatnonzero(clear[:, direction] & (level < LEVEL) & (radius[:, 0] >= 14))
         if len(over) and clear[over[0] - 3 : over[0], direction].any():
             ends[direction] = over[0]
     return ends

@@ -238,8 +238,7 @@ class Cell:
     def empty(self) -> list:
         """State, note and outputs as before any run."""
         blank = {gr.Gallery: [], gr.DownloadButton: gr.update(value=None, interactive=False)}
-        values = [[value for kind, value in blank.items() if isinstance(output, kind)] for output in self.outputs]
-        return ["idle", {}, *(value[0] if value else None for value in values)]
+        return ["idle", {}, *(next((value for kind, value in blank.items() if isinstance(output, kind)), None) for output in self.outputs)]
 
     def aside(self, trigger: Callable, handler: Callable, inputs: list, output, on_gpu: bool = True) -> None:
         """Let `trigger` put `handler(*inputs)` into `output`, one of the cell's controls. A refusal is said in the cell."""
