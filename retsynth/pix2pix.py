@@ -1,7 +1,8 @@
 """The colour fundus photograph of a vessel map: pix2pix (Isola et al. 2017) with a style code and noise.
 
-A U-Net whose skips are added, not concatenated, and whose input enters by pixel-unshuffle: about a fifth of the work of pix2pix's own
-U-Net-256 at this size. The style code (colour, light, pigmentation) scales and shifts every decoder level (FiLM, Perez et al. 2018).
+A U-Net whose skips are added, not concatenated, and whose input enters by pixel-unshuffle. Its config makes it in two sizes: a teacher that
+learns from photographs at a fifth of the work of pix2pix's own U-Net-256, and what is in use, at half of that again, which learned from the
+teacher (`train.distill`). The style code (colour, light, pigmentation) scales and shifts every decoder level (FiLM, Perez et al. 2018).
 What neither vessels nor style decide, choroid and disc above all, is a texture code on a coarse grid, N(0, I) by training (BicycleGAN,
 Zhu et al. 2017); camera grain comes from noise, scaled per channel at every level (Karras et al. 2019). One noise image is the source of
 all. The optic disc has a round rim and one place, which a tree shows and noise would blur: a small network finds it in the vessels, and
@@ -23,13 +24,20 @@ CONTROLS = ("brightness", "pigmentation", "contrast")  # what a person may chang
 
 @dataclass(frozen=True)
 class Pix2PixConfig:
+    """The teacher's; `train.distill` makes of it what is in use."""
+
     style_channels: int = 8
     texture_channels: int = 16  # at 1/16 of the resolution
-    width: int = 24
-    depth: int = 6  # 5 or more: the texture enters at the fourth level
+    cell: int = 2  # pixels a side that are one at the first level; 4: what is finer is drawn by one convolution
+    width: int = 24  # channels at the first level
+    depth: int = 6  # levels; 5 or more, or 4 where a cell is 4: the texture enters above the deepest
     most: int = 144  # channels at the deepest levels
+    squeeze: int = 1  # so many times fewer within a block
     fine: int = 12  # channels at full resolution
     looks: int = 20  # photographs whose styles the law of styles is made of
+
+
+DETAIL = 16  # channels of what is finer than a cell of 4 pixels
 
 
 class Down(nn.Module):
@@ -47,14 +55,15 @@ class Down(nn.Module):
 class StyledBlock(nn.Module):
     """Residual block modulated by the style, with noise: (N, C, H, W), (N, S), (N, 1, H, W) -> (N, C, H, W)."""
 
-    def __init__(self, channels: int, style: int) -> None:
+    def __init__(self, channels: int, style: int, squeeze: int) -> None:
         super().__init__()
+        inner = channels // squeeze
         self.norm1 = nn.GroupNorm(8, channels)
-        self.conv1 = nn.Conv2d(channels, channels, 3, padding=1)
-        self.noise = nn.Parameter(torch.full((1, channels, 1, 1), 0.05))
-        self.norm2 = nn.GroupNorm(8, channels)
-        self.film = nn.Linear(style, 2 * channels)
-        self.conv2 = nn.Conv2d(channels, channels, 3, padding=1)
+        self.conv1 = nn.Conv2d(channels, inner, 3, padding=1)
+        self.noise = nn.Parameter(torch.full((1, inner, 1, 1), 0.05))
+        self.norm2 = nn.GroupNorm(8, inner)
+        self.film = nn.Linear(style, 2 * inner)
+        self.conv2 = nn.Conv2d(inner, channels, 3, padding=1)
 
     def forward(self, x: Tensor, style: Tensor, noise: Tensor) -> Tensor:
         h = self.conv1(F.silu(self.norm1(x), inplace=True)).addcmul_(self.noise, noise)
@@ -161,7 +170,7 @@ def disc_map(disc: Tensor, height: int, width: int) -> Tensor:
 class Pix2Pix(nn.Module):
     """Vessels and field of view (N, 1, H, W) in [0, 1], style (N, S), noise (N, 1, H, W) ~ N(0, 1) -> fundus (N, 3, H, W) in [0, 1].
 
-    H and W divide by 2**depth. `style_codes` (looks, S) and `style_factor` (S, S) hold the law of styles: near one of the codes, all as
+    H and W divide by `step`. `style_codes` (looks, S) and `style_factor` (S, S) hold the law of styles: near one of the codes, all as
     likely, by a Gaussian with this Cholesky factor of its covariance. `style_controls` (3, S + 1) is the change of style that goes with one
     standard deviation of each of CONTROLS; its last column is for `set_contrast`, since the network does not learn one from 20 photographs.
     """
@@ -175,15 +184,22 @@ class Pix2Pix(nn.Module):
         self.style_encoder = StyleEncoder(config.style_channels)
         self.texture_encoder = TextureEncoder(config.texture_channels)
         self.disc_finder = DiscFinder()
-        self.stem = nn.Conv2d(4 * 2 + 3 + 1, channels[0], 3, padding=1)
+        self.step = config.cell * 2 ** (config.depth - 1)
+        if config.cell not in (2, 4):
+            raise ValueError(f"cell must be 2 or 4, got {config.cell}")
+        self.stem = nn.Conv2d((4 + 4 if config.cell == 2 else 16 + 1) + 3 + 1, channels[0], 3, padding=1)
         self.downs = nn.ModuleList(Down(a, b) for a, b in zip(channels[:-1], channels[1:], strict=True))
         self.skips = nn.ModuleList(nn.Conv2d(c, c, 1) for c in channels[:-1])
-        self.blocks = nn.ModuleList(StyledBlock(c, config.style_channels) for c in channels)
+        self.blocks = nn.ModuleList(StyledBlock(c, config.style_channels, config.squeeze) for c in channels)
         self.ups = nn.ModuleList(nn.Conv2d(b, a, 1) for a, b in zip(channels[:-1], channels[1:], strict=True))
         if config.texture_channels != 16:
             raise ValueError(f"texture_channels must be 16, as many as noise has pixels in 4 x 4, got {config.texture_channels}")
-        self.texture = nn.Conv2d(config.texture_channels, channels[3], 3, padding=1)
-        self.to_fine = nn.Conv2d(channels[0], config.fine, 1)
+        self.coarse = (16 // config.cell).bit_length() - 1  # the level where a pixel is 16, and the texture enters
+        self.texture = nn.Conv2d(config.texture_channels, channels[self.coarse], 3, padding=1)
+        if config.cell == 4:
+            self.to_detail = nn.Conv2d(channels[0], DETAIL, 1)
+            self.detail = nn.Conv2d(DETAIL + 4 + 1, DETAIL, 3, padding=1)
+        self.to_fine = nn.Conv2d(DETAIL if config.cell == 4 else channels[0], config.fine, 1)
         self.fine = nn.Conv2d(config.fine + 1 + 3, config.fine, 3, padding=1)
         self.grain = nn.Linear(config.style_channels, 3)
         self.to_rgb = nn.Conv2d(config.fine, 3, 3, padding=1)
@@ -196,17 +212,17 @@ class Pix2Pix(nn.Module):
     ) -> Tensor:
         """`texture` (N, T, H/16, W/16): a photograph's, in place of the one that the noise stands for. `disc` (N, 2), x and y from -1 to 1:
         the place of the optic disc, in place of the one that the vessels show."""
-        x = unshuffled(torch.cat((vessels, fov), 1))  # (N, 8, H/2, W/2)
-        drawn, x = x[:, :4], x * 2 - 1
+        drawn = unshuffled(vessels)  # (N, 4, H/2, W/2)
+        x = beside(drawn, unshuffled(fov)) if self.config.cell == 2 else beside(unshuffled(drawn), F.avg_pool2d(fov, 4))
         disc = self.disc_finder.locate(vessels) if disc is None else disc
-        x = self.stem(beside(x, position(x), disc_map(disc, *x.shape[2:])))
+        x = self.stem(beside(x * 2 - 1, position(x), disc_map(disc, *x.shape[2:])))
         levels = [x]
         for down in self.downs:
             levels.append(down(levels[-1]))
         # noise has no order: its quarters are taken for the four phases
         seen = noise.reshape(len(noise), 4, noise.shape[2] // 2, noise.shape[3] // 2)
         noises = [seen.mean(1, keepdim=True) * 2]
-        for _ in levels[1:]:
+        while noises[-1].shape[2] > levels[-1].shape[2]:
             noises.append(F.avg_pool2d(noises[-1], 2) * 2)  # each of variance 1
         if texture is None:
             texture = F.pixel_unshuffle(noises[1], 4)
@@ -215,9 +231,12 @@ class Pix2Pix(nn.Module):
             # 1x1 before the upsampling: the same result at a quarter of the work
             h = F.interpolate(self.ups[level](h), scale_factor=2, mode="bilinear", align_corners=False)
             h = h.add_(self.skips[level](levels[level]))
-            if level == 3:
+            if level == self.coarse:
                 h = h.add_(self.texture(texture))
-            h = self.blocks[level](h, style, noises[level])
+            h = self.blocks[level](h, style, noises[level - len(levels)])
+        if self.config.cell == 4:
+            h = F.interpolate(self.to_detail(h), scale_factor=2, mode="bilinear", align_corners=False)
+            h = self.detail(beside(h, drawn, noises[0]))
         # Doubled bilinearly: a pixel shuffle would print its two-pixel lattice on plain ground. All at half the size, as phases.
         h = self.to_fine(F.silu(h, inplace=True))
         # each colour's grain is the same noise seen elsewhere, a third of the image away: as good as three, in a third of the time

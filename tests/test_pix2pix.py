@@ -2,17 +2,19 @@ import math
 
 import pytest
 import torch
+import torch.nn.functional as F
 
 from retsynth.pix2pix import CONTROLS, DISC, DiscFinder, Pix2Pix, Pix2PixConfig, appearance, disc_map, set_contrast
 from tests.networks import dead_parameters, noise, seeded, uniform
 from train.data import field_of_view
 
 TINY = Pix2PixConfig(style_channels=3, width=8, depth=5, fine=4)
+SLIM = Pix2PixConfig(style_channels=3, cell=4, width=24, depth=4, squeeze=3, fine=4)  # as what is in use
 
 
-@pytest.fixture
-def model():
-    return seeded(Pix2Pix(TINY))
+@pytest.fixture(params=[TINY, SLIM], ids=["teacher", "slim"])
+def model(request):
+    return seeded(Pix2Pix(request.param))
 
 
 @pytest.fixture
@@ -146,8 +148,9 @@ def test_contrast_keeps_the_hue_of_every_pixel(amount):
     assert torch.equal(set_contrast(dark, fov, torch.zeros(1)), dark)
 
 
-def test_every_parameter_receives_a_gradient(inputs):
-    model = Pix2Pix(TINY)
+@pytest.mark.parametrize("config", [TINY, SLIM], ids=["teacher", "slim"])
+def test_every_parameter_receives_a_gradient(inputs, config):
+    model = Pix2Pix(config)
     target = uniform(2, 3, 64, 64)
 
     def loss():
@@ -159,7 +162,26 @@ def test_every_parameter_receives_a_gradient(inputs):
     assert dead_parameters(model, loss) == []
 
 
-def test_pinned_output(model, inputs):
+def test_a_cell_of_four_pixels_sees_each_of_them():
+    """Its first level at a quarter of the size, with all of a map that `pixel_unshuffle` by 4 gives it."""
+    model, vessels = seeded(Pix2Pix(SLIM)), uniform(1, 1, 64, 64)
+    seen = []
+    model.stem.register_forward_pre_hook(lambda _, arguments: seen.append(arguments[0]))
+    model(vessels, torch.ones(1, 1, 64, 64), noise(1, 3), noise(1, 1, 64, 64, seed=1))
+    assert seen[0].shape == (1, 16 + 1 + 3 + 1, 16, 16)
+    pixels = F.pixel_unshuffle(vessels * 2 - 1, 4)
+    torch.testing.assert_close(seen[0][:, :16].sort(1).values, pixels.sort(1).values)
+    with pytest.raises(ValueError, match="cell"):
+        Pix2Pix(Pix2PixConfig(cell=3))
+
+
+@pytest.mark.parametrize("config", [Pix2PixConfig(), Pix2PixConfig(cell=4, width=48, depth=5, squeeze=3, fine=8)], ids=["teacher", "slim"])
+def test_a_side_divides_by_the_step(config):
+    assert Pix2Pix(config).step == 64
+
+
+def test_pinned_output(inputs):
+    model = seeded(Pix2Pix(TINY))
     row = torch.tensor([[0.0, 0.5892, 0.6516, 0.3771], [0.0, 0.7617, 0.617, 0.6391], [0.0, 0.4031, 0.4029, 0.3492]])
     torch.testing.assert_close(model(**inputs)[0, :, 32, ::16], row, atol=1e-3, rtol=0)
     photograph = uniform(1, 3, 64, 64)

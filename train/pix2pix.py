@@ -1,4 +1,6 @@
-"""Train the translation from maps to photographs: `python -m train.pix2pix --data DRIVE --steps 15000 --out weights/pix2pix.safetensors`.
+"""Train the translation from maps to photographs: `python -m train.pix2pix --data DRIVE --steps 15000 --out weights/teacher.safetensors`.
+
+What it trains is the teacher of the network in use, see `train.distill`.
 
 Four discriminators: a conditional PatchGAN on the pixels; small heads on frozen ImageNet features (Projected GAN, Sauer et al. 2021), which
 need few images, two networks' in turn, since what one alone sees comes right for its eyes only; one that sees the grain alone, enlarged,
@@ -16,7 +18,7 @@ told. Five of eight photographs are shown as they are: warping one blurs its gra
 discriminators that know nothing, so they may learn alone for a while.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import torch
@@ -52,7 +54,7 @@ class Config:
     vae: str = "weights/vae.safetensors"
     prior: str = "weights/prior.safetensors"
     denoiser: str = "weights/denoiser.safetensors"
-    out: str = "weights/pix2pix.safetensors"
+    out: str = "weights/teacher.safetensors"
     steps: int = 15000
     trees: int = 400  # sampled, to be painted beside the photographs' own
     reader: int = 800  # steps of the segmenter
@@ -545,10 +547,10 @@ def main(config: Config) -> None:
     plain, centres = on(run.device, flat), centres.to(run.device)
     reader = read_vessels(run, drive)
     torch.manual_seed(config.seed)
-    shape = {"width": config.width, "depth": config.depth, "looks": len(plain.names)}
-    model = Pix2Pix(Pix2PixConfig(config.style_channels, **shape)).to(run.device)
-    if config.start:
-        start = checkpoint.load(Pix2Pix, config.start)
+    start = checkpoint.load(Pix2Pix, config.start) if config.start else None
+    shape = start.config if start else Pix2PixConfig(config.style_channels, width=config.width, depth=config.depth)
+    model = Pix2Pix(replace(shape, looks=len(plain.names))).to(run.device)
+    if start:
         start.style_codes = model.style_codes  # the law is fitted anew, perhaps to fewer photographs or more
         model.load_state_dict(start.state_dict())
     ema = EMA(model, config.average)

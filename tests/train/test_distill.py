@@ -1,0 +1,64 @@
+import pytest
+import torch
+
+from retsynth import checkpoint
+from retsynth.pix2pix import Pix2Pix, Pix2PixConfig, StyledBlock
+from tests.networks import noise, seeded, uniform
+from train import distill
+from train.data import field_of_view
+
+
+@pytest.fixture
+def teacher():
+    return seeded(Pix2Pix(Pix2PixConfig(style_channels=3, width=24, depth=5, looks=3)), 0)
+
+
+def inputs():
+    return (uniform(1, 1, 64, 64) > 0.9).float(), field_of_view(64)[None], noise(1, 3), noise(1, 1, 64, 64, seed=1)
+
+
+def test_a_squeezed_block_is_the_block_where_the_channels_left_out_count_for_nothing():
+    block, slim = seeded(StyledBlock(24, 3, 1), 0), StyledBlock(24, 3, 3)
+    kept = torch.tensor([3 * group + group % 3 for group in range(8)])  # one of the three in each group of the norm
+    with torch.no_grad():
+        for weight in (block.conv1.weight, block.conv1.bias, block.noise[0]):  # the three alike, so that the norm is the same without two
+            weight.copy_(weight[::3].repeat_interleave(3, 0))
+        block.conv2.weight[:, [channel for channel in range(24) if channel not in kept]] = 0
+    distill.squeeze(slim, block)
+    arguments = noise(2, 24, 16, 16), noise(2, 3), noise(2, 1, 16, 16, seed=1)
+    torch.testing.assert_close(slim(*arguments), block(*arguments))
+
+
+def test_the_smaller_network_begins_with_what_fits_of_the_teacher(teacher):
+    model = distill.slimmed(teacher)
+    assert (model.config.cell, model.config.depth, model.config.looks, model.step) == (4, 4, 3, teacher.step)
+    fundus, (vessels, fov, _, _) = uniform(1, 3, 64, 64), inputs()
+    assert torch.equal(model.encode_style(fundus, fov), teacher.encode_style(fundus, fov))
+    assert torch.equal(model.draw_style(noise(4, 4)), teacher.draw_style(noise(4, 4)))
+    assert torch.equal(model.disc_finder.locate(vessels), teacher.disc_finder.locate(vessels))
+    assert torch.equal(model.downs[0].conv.weight, teacher.downs[1].conv.weight)
+    assert sum(p.numel() for p in model.parameters()) < sum(p.numel() for p in teacher.parameters())
+
+
+def test_the_values_of_both_networks_are_compared_level_by_level(teacher):
+    model = distill.slimmed(teacher)
+    with distill.watched(teacher, 4) as wanted, distill.watched(model, 4) as values:
+        teacher(*inputs())
+        model(*inputs())
+    assert [x.shape for x in values] == [x.shape for x in wanted] == [(1, c, s, s) for c, s in ((144, 2), (144, 4), (96, 8), (48, 16))]
+    teacher(*inputs())
+    assert len(wanted) == 4  # none is listened to any longer
+
+
+def test_what_is_learned_is_the_teachers_painting(teacher, tmp_path, monkeypatch):
+    checkpoint.save(teacher, tmp_path / "teacher.safetensors")
+    monkeypatch.setattr(distill, "sample_trees", lambda run: uniform(3, 1, 64, 64) > 0.9)
+    config = distill.Config(start=str(tmp_path / "teacher.safetensors"), out=str(tmp_path / "out.safetensors"), size=64, steps=150)
+    distill.main(config)
+    after = checkpoint.load(Pix2Pix, config.out)
+    before = distill.slimmed(checkpoint.load(Pix2Pix, config.start)).eval()
+    target = teacher(*inputs())
+    errors = [float((model(*inputs()) - target).detach().abs().mean()) for model in (before, after)]
+    assert errors[1] < errors[0] / 3, errors
+    same = [name.split(".")[0] for name, x in after.state_dict().items() if torch.equal(x, before.state_dict()[name].half().float())]
+    assert {"style_encoder", "texture_encoder", "disc_finder", "style_codes", "style_factor", "style_controls"} <= set(same)

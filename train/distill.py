@@ -1,0 +1,181 @@
+"""The network in use, from its teacher: `python -m train.distill --start weights/teacher/pix2pix.safetensors --out FILE`.
+
+A network of half the work learns to paint what the teacher paints from the same map, style and noise (distillation, Hinton et al.
+2015), and to have the same values at every level (Romero et al. 2015). It begins with what fits of the teacher's weights: within a block,
+the channels that count most. All that the teacher does is told by its input, grain included, so no photograph is needed, and no
+discriminator.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.optim import Adam
+
+from retsynth import checkpoint
+from retsynth.pix2pix import CONTROLS, Pix2Pix, StyledBlock
+from train.data import SIZE, field_of_view, random_grid, warp, whole
+from train.drawing import drawn, erased
+from train.loop import EMA, Run, parse
+from train.losses import local_mean
+from train.pix2pix import Features, disc_crop, random_crop, sample_trees
+
+
+@dataclass(frozen=True)
+class Config:
+    start: str
+    vae: str = "weights/vae.safetensors"
+    prior: str = "weights/prior.safetensors"
+    denoiser: str = "weights/denoiser.safetensors"
+    out: str = "runs/distill.safetensors"
+    steps: int = 10000
+    trees: int = 400
+    size: int = SIZE
+    lr: float = 1e-3
+    coarse: float = 1.0  # L1 on images pooled by 4, beside that of all pixels
+    coarser: float = 0.5  # pooled by 16
+    levels: float = 0.01  # L1 of each level's values, in their standard deviations
+    strength: float = 4.0  # L1 of how strong what is finer than 7 px is, from place to place: L1 of pixels leaves it too faint
+    perceptual: float = 0.05  # L1 of ImageNet features, in their standard deviations, of crops of 256 px, half of them with the disc
+    exact: float = 0.25  # share of the steps, the last ones, without bfloat16
+    average: float = 0.998  # of the weights, from step to step
+    seed: int = 0
+    log_every: int = 10
+    save_every: int = 100
+    sample_every: int = 200
+
+
+def slimmed(teacher: Pix2Pix) -> Pix2Pix:
+    """A network without the teacher's first level, with a third of the channels within a block and two thirds at full size. It begins with
+    what fits of the teacher's weights."""
+    size = teacher.config
+    model = Pix2Pix(replace(size, cell=4, width=2 * size.width, depth=size.depth - 1, squeeze=3, fine=size.fine * 2 // 3))
+    for name in ("style_encoder", "texture_encoder", "disc_finder", "texture", "grain"):
+        getattr(model, name).load_state_dict(getattr(teacher, name).state_dict())
+    for name in ("style_codes", "style_factor", "style_controls"):
+        setattr(model, name, getattr(teacher, name).clone())
+    for name in ("downs", "skips", "ups"):  # the teacher's first level has no counterpart
+        getattr(model, name).load_state_dict(getattr(teacher, name)[1:].state_dict())
+    for slim, block in zip(model.blocks, teacher.blocks[1:], strict=True):
+        squeeze(slim, block)
+    with torch.no_grad():  # of the channels at full size those that show the grain most
+        fine = model.config.fine
+        counts = teacher.to_rgb.weight.flatten(2).norm(dim=(0, 2)) * teacher.fine.weight[:, -3:].flatten(1).norm(dim=1)
+        kept = counts.topk(fine).indices.sort().values
+        model.fine.weight[:, fine:].copy_(teacher.fine.weight[kept][:, -4:])
+        model.fine.bias.copy_(teacher.fine.bias[kept])
+        model.to_rgb.weight.copy_(teacher.to_rgb.weight[:, kept])
+        model.to_rgb.bias.copy_(teacher.to_rgb.bias)
+    return model
+
+
+@torch.no_grad()
+def squeeze(slim: StyledBlock, block: StyledBlock) -> None:
+    """Give `slim` those of the inner channels of `block` whose weights into its result are largest, as many from each group of its norm."""
+    inner, fewer = len(block.conv1.weight), len(slim.conv1.weight)
+    groups = slim.norm2.num_groups
+    counts = block.conv2.weight.flatten(2).norm(dim=(0, 2)).view(groups, -1)
+    kept = counts.topk(fewer // groups, dim=1).indices.sort(1).values
+    kept = (kept + torch.arange(groups)[:, None] * (inner // groups)).flatten()
+    slim.norm1.load_state_dict(block.norm1.state_dict())
+    slim.conv1.weight.copy_(block.conv1.weight[kept])
+    slim.conv1.bias.copy_(block.conv1.bias[kept])
+    slim.noise.copy_(block.noise[:, kept])
+    slim.norm2.weight.copy_(block.norm2.weight[kept])
+    slim.norm2.bias.copy_(block.norm2.bias[kept])
+    both = torch.cat((kept, kept + inner))  # scales, then shifts
+    slim.film.weight.copy_(block.film.weight[both])
+    slim.film.bias.copy_(block.film.bias[both])
+    slim.conv2.weight.copy_(block.conv2.weight[:, kept])
+    slim.conv2.bias.copy_(block.conv2.bias)
+
+
+@contextmanager
+def watched(model: Pix2Pix, count: int) -> Iterator[list[Tensor]]:
+    """Within it, the list gets the values of each forward pass after each of the deepest `count` levels, the deepest first."""
+    seen: list[Tensor] = []
+    hooks = [block.register_forward_hook(lambda module, inputs, output: seen.append(output)) for block in model.blocks[-count:]]
+    try:
+        yield seen
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def example(trees: Tensor, teacher: Pix2Pix, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+    """A map (1, 1, S, S), a style (1, style_channels) and noise (1, 1, S, S), as visitors bring them: half of the trees warped, a third
+    drawn otherwise or in part; four in ten styles with other brightness and pigmentation."""
+
+    def chance(share: float) -> bool:
+        return float(torch.rand(1, generator=generator)) < share
+
+    vessels, size = trees[torch.randint(0, len(trees), (1,), generator=generator)], trees.shape[-1]
+    if chance(0.5):
+        grid = random_grid(1, generator, degrees=10, zoom=(0.95, 1.06), shift=0.03, elastic=0.02, upright=True, size=size)
+        vessels = whole(warp(vessels, grid)) * field_of_view(size)
+    if chance(0.3):
+        vessels = drawn(erased(vessels, generator) if chance(0.5) else vessels, generator)
+    style = teacher.draw_style(torch.randn(1, teacher.config.style_channels + 1, generator=generator))[:, :-1]
+    if chance(0.4):
+        moved = [CONTROLS.index(name) for name in ("brightness", "pigmentation")]
+        style = style + 1.5 * torch.randn(1, len(moved), generator=generator) @ teacher.style_controls[moved, :-1]
+    return vessels, style, torch.randn(vessels.shape, generator=generator)
+
+
+def apart(image: Tensor, target: Tensor, config: Config) -> Tensor:
+    """L1 of images (N, 3, H, W), as they are and pooled."""
+    weights = {1: 1.0, 4: config.coarse, 16: config.coarser}
+    return sum(weight * F.l1_loss(F.avg_pool2d(image, by), F.avg_pool2d(target, by)) for by, weight in weights.items())
+
+
+def strength(images: Tensor) -> Tensor:
+    """How far pixels lie from the mean of the 7 px around them, in means over 16 px: (N, 3, H, W) -> (N, 3, H/16, W/16)."""
+    return F.avg_pool2d((images - local_mean(images, 7)).abs(), 16)
+
+
+def main(config: Config) -> None:
+    run = Run(config)
+    trees = sample_trees(run).float()
+    extractors = [Features(name).to(run.device) for name in Features.files]
+    teacher = checkpoint.load(Pix2Pix, config.start)
+    torch.manual_seed(config.seed)
+    model = slimmed(teacher).to(run.device)
+    for part in (model.style_encoder, model.texture_encoder, model.disc_finder):  # the teacher's own
+        part.requires_grad_(False)
+    optimiser = Adam([p for p in model.parameters() if p.requires_grad], config.lr, betas=(0.9, 0.99))
+    ema = EMA(model, config.average)
+    run.restore(model=model, ema=ema.model, optimiser=optimiser)
+    painter, fov = checkpoint.load(Pix2Pix, config.start, run.device), field_of_view(config.size).to(run.device)[None]
+    for step, generator in run.steps():
+        vessels, style, noise = (x.to(run.device) for x in example(trees, teacher, generator))
+        exact = step >= (1 - config.exact) * config.steps
+        with torch.autocast(run.device.type, enabled=torch.is_autocast_enabled(run.device.type) and not exact, cache_enabled=False):
+            with torch.no_grad(), watched(painter, model.config.depth) as wanted:
+                disc = painter.disc_finder.locate(vessels)
+                target = painter(vessels, fov, style, noise, disc=disc)
+            with watched(model, model.config.depth) as values:
+                painted = model(vessels, fov, style, noise, disc=disc)
+        levels = [F.l1_loss(a.float(), b.float()) / b.float().std() for a, b in zip(values, wanted, strict=True)]
+        faint = F.l1_loss(strength(painted), strength(target))
+        pair, crop = torch.cat((painted, target)), config.size // 2
+        near = torch.rand(1, generator=generator) < 0.5
+        pair = disc_crop(pair, disc.expand(2, -1), crop, generator) if near else random_crop(pair, crop, generator)
+        features = [stage.chunk(2) for stage in extractors[step % len(extractors)](pair)]
+        perceptual = sum(F.l1_loss(a, b.detach()) / b.detach().std() for a, b in features)
+        loss = apart(painted, target, config) + config.levels * sum(levels)
+        loss = loss + config.strength * faint + config.perceptual * perceptual
+        run.update(optimiser, loss, clip=0.1)
+        ema.update(model, step)
+        run.log(loss=loss, image=F.l1_loss(painted, target), levels=sum(levels), strength=faint, perceptual=perceptual)
+        if run.due():
+            with torch.no_grad():
+                now = ema.model(vessels, fov, style, noise)
+            run.grid(torch.cat((target, now)).cpu(), columns=2)
+            checkpoint.save(ema.model, config.out, **run.notes(script="train.distill"))
+
+
+if __name__ == "__main__":
+    main(parse(Config, __doc__))
