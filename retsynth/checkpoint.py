@@ -77,7 +77,7 @@ def load(model_class: type[Model], path: str | os.PathLike, device: torch.device
         with Uninitialised():
             model = model_class(model_class.Config(**json.loads(metadata["config"])))
         model.load_state_dict(tensors, strict=True, assign=True)
-    except (TypeError, KeyError, RuntimeError, ValueError) as error:
+    except (TypeError, KeyError, IndexError, RuntimeError, ValueError) as error:
         raise ValueError(f"{path} does not fit {model_class.__name__}: {error}") from error
     return model.to(device).eval().requires_grad_(False)
 

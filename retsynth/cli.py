@@ -29,13 +29,16 @@ WEIGHTS = Path(__file__).parents[1] / "weights"  # beside the package, in a chec
 SEEDS = 2**32
 CONTROLS = ("brightness", "pigmentation", "contrast")  # those of `retsynth.pix2pix`
 MAX_UPSCALE = 12_500_000  # pixels: a phone's 12 megapixels, 50 when twice as large, in about 1.3 GB of memory
-SUFFIXES = {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".bmp", ".gif", ".ppm", ".pgm", ".pbm", ".heic", ".avif"}
+SUFFIXES = {".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".tif", ".tiff", ".webp", ".bmp", ".gif"}
+SUFFIXES |= {".ppm", ".pgm", ".pbm", ".pnm"} | {".heic", ".avif"}  # the last are named as what cannot be read
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command, return its exit code."""
     args = _parser().parse_args(arguments)
     signal.signal(signal.SIGTERM, _terminate)
+    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) == signal.SIG_DFL:  # nohup has it ignored
+        signal.signal(signal.SIGHUP, _terminate)
     keep_pages()
     try:
         return args.run(args)
@@ -50,7 +53,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 class Terminated(KeyboardInterrupt):
-    """A scheduler asked for the end: no reason to leave an export without its list."""
+    """A scheduler asked for the end, or the terminal is gone: no reason to leave an export without its list."""
 
 
 def _terminate(number: int, frame: object) -> None:

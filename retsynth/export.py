@@ -10,6 +10,7 @@ import hashlib
 import io
 import os
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 from torch import Tensor
@@ -80,9 +81,14 @@ class FolderLayout:
 
     def finish(self, origin: dict[str, object]) -> None:
         """Write metadata.csv for the whole pairs that are there; nothing where there is none."""
-        whole = [index for index in self.indices() if self.holds(index, origin)]
-        if not whole:
-            return
+        listed: list[int] = []
+        # until nothing is new: another process may have finished meanwhile, and its longer list was overwritten just now
+        while (whole := [index for index in self.indices() if self.holds(index, origin)]) != listed:
+            self._list(whole, origin)
+            listed = whole
+
+    def _list(self, whole: list[int], origin: dict[str, object]) -> None:
+        """Write metadata.csv, a row for each of these pairs."""
         table = io.StringIO(newline="")
         writer = csv.writer(table, lineterminator="\n")
         parts = ("images", "vessels", "fov")
@@ -170,7 +176,8 @@ def fingerprint(pipe: Pipeline) -> str:
     """Twelve hexadecimal digits of the SHA-256 over all weights and configs: which model made an image."""
     digest = hashlib.sha256()
     for model in (pipe.vae, pipe.prior, pipe.denoiser, pipe.pix2pix, pipe.edsr):
-        digest.update(repr(model.config).encode())
+        # of a config what differs from the defaults: a new field in it makes no other model
+        digest.update(repr(sorted(asdict(model.config).items() - asdict(type(model.config)()).items())).encode())
         for name, tensor in sorted(model.state_dict().items()):
             digest.update(name.encode())
             digest.update(tensor.cpu().contiguous().numpy().tobytes())

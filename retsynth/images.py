@@ -103,13 +103,15 @@ def to_tensor(array: np.ndarray) -> Tensor:
 
 
 def to_array(image: Tensor | np.ndarray) -> np.ndarray:
-    """Tensor (1, C, H, W) or (C, H, W), C 1 or 3, floats in [0, 1], bool or uint8 -> uint8 (H, W) or (H, W, 3). A uint8 array passes as it
-    is. Raises ValueError for anything else."""
-    if isinstance(image, np.ndarray) and image.dtype == np.uint8:
-        return image
+    """Tensor (1, C, H, W) or (C, H, W), C 1 or 3, floats in [0, 1], bool or uint8 -> uint8 (H, W) or (H, W, 3). An array of uint8 (H, W),
+    (H, W, 1) or (H, W, 3) passes. Raises ValueError for anything else."""
+    got = f"{type(image).__name__} {getattr(image, 'dtype', '')} {tuple(getattr(image, 'shape', ()))}"
+    if isinstance(image, np.ndarray) and image.dtype == np.uint8 and image.size and (image.ndim == 2 or image.shape[2:] in ((1,), (3,))):
+        return image[..., 0] if image.shape[2:] == (1,) else image
     if not isinstance(image, Tensor) or image.ndim not in (3, 4) or (image.ndim == 4 and len(image) != 1) or image.shape[-3] not in (1, 3):
-        got = f"{type(image).__name__} {getattr(image, 'dtype', '')} {tuple(getattr(image, 'shape', ()))}"
-        raise ValueError(f"expected a tensor (1, C, H, W) or (C, H, W) with C 1 or 3, or an array of uint8, got {got}")
+        raise ValueError(f"expected a tensor (1, C, H, W) or (C, H, W) with C 1 or 3, or an array of uint8 (H, W[, 1 or 3]), got {got}")
+    if not image.numel():
+        raise ValueError(f"there is no pixel in the image, {got}")
     chw = image.detach().reshape(image.shape[-3:])
     if chw.dtype != torch.uint8:
         low, high = (float(end) for end in chw.aminmax())

@@ -69,6 +69,9 @@ class Pipeline:
     def __init__(
         self, vae: ResidualVAE, prior: FlowPrior, denoiser: Denoiser, pix2pix: Pix2Pix, edsr: EDSR, device: torch.device | str = "cpu"
     ) -> None:
+        if prior.config.z_channels != vae.config.z_channels:
+            latents = f"{prior.config.z_channels} channels, the VAE decodes {vae.config.z_channels}"
+            raise ValueError(f"the prior samples latents of {latents}: it has to be trained on this VAE's (train.prior --vae FILE)")
         self.device = torch.device(device)
         # channels_last is about twice as fast for inference on a CPU, and the layout of tensor cores on CUDA
         self.vae, self.prior, self.denoiser, self.pix2pix, self.edsr = (

@@ -104,6 +104,14 @@ def test_a_config_of_which_no_network_can_be_made(tmp_path):
         checkpoint.load(ResidualVAE, path)
 
 
+def test_a_translation_too_shallow_for_its_texture(tmp_path):
+    path = tmp_path / "pix2pix.safetensors"
+    checkpoint.save(Pix2Pix(Pix2PixConfig(style_channels=3, width=8, depth=5, fine=4)), path)
+    rewrite(path, lambda tensors, metadata: metadata.update(config=json.dumps({"width": 8, "depth": 3})))
+    with pytest.raises(ValueError, match="pix2pix.safetensors does not fit Pix2Pix"):
+        checkpoint.load(Pix2Pix, path)
+
+
 @pytest.mark.parametrize("change", [missing_key, extra_key, wrong_shape, unknown_option, broken_config, no_config])
 def test_a_file_that_does_not_fit_the_code(weights, change):
     rewrite(weights, change)

@@ -334,11 +334,14 @@ def test_module_lists_its_commands():
     assert "Not for diagnosis" in " ".join(done.stdout.split())
 
 
-@pytest.mark.parametrize(("sign", "code", "says"), [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated")])
+ENDS = [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated"), (signal.SIGHUP, 143, "terminated")]
+
+
+@pytest.mark.parametrize(("sign", "code", "says"), ENDS)
 def test_interrupt_ends_cleanly(tiny_weights, tmp_path, sign, code, says):
     command = [sys.executable, "-m", "retsynth", "export", "--count", "10000", "--seed", "1", "--out", tmp_path, "--weights", tiny_weights]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    heard = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # what a shell starts in the background does not hear it
+    heard = partial(signal.signal, sign, signal.SIG_DFL)  # what a shell starts in the background does not hear SIGINT
     process = subprocess.Popen([*command, "--device", "cpu"], cwd=ROOT, preexec_fn=heard, **pipes)
     deadline = time.monotonic() + 120
     while not (tmp_path / "images" / "0000.png").exists():

@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 from retsynth.edsr import EDSR
-from retsynth.export import export, fingerprint
+from retsynth.export import FolderLayout, export, fingerprint
 from retsynth.images import COMMENT, to_array
 from retsynth.pipeline import Pipeline
 from train.data import read_drive
@@ -308,6 +308,29 @@ def test_fingerprint_knows_every_weight(tiny_weights, tiny_pipeline):
         assert fingerprint(pipe) == before
     pipe.prior.config = dataclasses.replace(pipe.prior.config, gain=1.1)  # another tree for the same seed
     assert fingerprint(pipe) != before
+
+
+def test_a_new_option_with_a_default_makes_no_other_weights(tiny_weights, tiny_pipeline):
+    pipe = Pipeline.from_pretrained(tiny_weights, device="cpu")
+    wider = dataclasses.make_dataclass("Wider", [("novel", int, 3)], bases=(type(pipe.edsr.config),), frozen=True)
+    pipe.edsr.config = wider(**dataclasses.asdict(pipe.edsr.config))
+    assert fingerprint(pipe) == fingerprint(tiny_pipeline)
+    pipe.edsr.config = dataclasses.replace(pipe.edsr.config, novel=4)
+    assert fingerprint(pipe) != fingerprint(tiny_pipeline)
+
+
+def test_a_pair_that_comes_while_the_list_is_written_is_in_it(tiny_pipeline, tmp_path, monkeypatch):
+    export(tiny_pipeline, tmp_path, count=1, seed=5)
+    write, others = FolderLayout._list, [1]
+
+    def slow(self, whole, origin):  # meanwhile the other process writes a pair and a list, which this one's replaces
+        if others:
+            export(tiny_pipeline, tmp_path, count=1, seed=5, first=others.pop())
+        write(self, whole, origin)
+
+    monkeypatch.setattr(FolderLayout, "_list", slow)
+    export(tiny_pipeline, tmp_path, count=1, seed=5)
+    assert [row["index"] for row in rows(tmp_path)] == ["0", "1"]
 
 
 def test_a_pairs_file_under_another_number_is_not_that_pair(exported, tiny_pipeline, tmp_path):

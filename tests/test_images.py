@@ -466,6 +466,7 @@ def test_array_to_tensor_and_back(colours, grey):
         assert np.array_equal(to_array((tensor[0] * 255).round().byte()), array)  # as torchvision reads it
     assert to_array(torch.tensor([[[-0.01, 0.499 / 255, 0.501 / 255, 1.01]]])).tolist() == [[0, 0, 1, 255]]
     assert to_array(torch.tensor([[[False, True]]])).tolist() == [[0, 255]]
+    assert np.array_equal(to_array(grey[..., None]), grey)  # as many loaders give masks
 
 
 @pytest.mark.parametrize(
@@ -478,10 +479,19 @@ def test_array_to_tensor_and_back(colours, grey):
         torch.full((1, 8, 8), 255.0),
         torch.full((1, 8, 8), torch.nan),
         torch.zeros(1, 8, 8).long(),
+        np.zeros((8, 8, 4), np.uint8),
+        np.zeros((8, 8, 5), np.uint8),
+        np.zeros((1, 8, 8, 3), np.uint8),
     ],
 )
 def test_shapes_that_are_no_image_are_refused(image):
     with pytest.raises(ValueError, match="expected"):
+        to_array(image)
+
+
+@pytest.mark.parametrize("image", [torch.zeros(1, 0, 8), torch.zeros(1, 3, 8, 0)])
+def test_an_image_without_a_pixel_is_refused(image):
+    with pytest.raises(ValueError, match="there is no pixel"):
         to_array(image)
 
 

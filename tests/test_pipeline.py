@@ -13,6 +13,7 @@ from retsynth.images import to_array, to_tensor
 from retsynth.pipeline import Pipeline
 from retsynth.pix2pix import set_contrast
 from retsynth.prior import coin
+from retsynth.vae import ResidualVAE, VAEConfig
 from tests.networks import noise, seeded, uniform
 from train.bench import peak_memory
 
@@ -402,6 +403,12 @@ def test_what_is_called_before_each_layer_may_end_a_stage_in_its_midst(tiny_weig
     with pytest.raises(KeyboardInterrupt):
         STAGES[stage](pipe)
     assert len(asked) == often + often // 2, "the work went on"
+
+
+def test_a_prior_of_another_vaes_latents_is_refused(tiny_pipeline):
+    vae = ResidualVAE(VAEConfig(z_channels=4, width=8))
+    with pytest.raises(ValueError, match="latents of 2 channels, the VAE decodes 4"):
+        Pipeline(vae, tiny_pipeline.prior, tiny_pipeline.denoiser, tiny_pipeline.pix2pix, tiny_pipeline.edsr)
 
 
 def test_from_pretrained_without_weights(tmp_path):
