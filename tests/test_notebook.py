@@ -138,7 +138,10 @@ def test_the_code_of_a_cell_gives_the_same_pixels(page, pictures, name, tiny_wei
 
 def test_variations_of_strength_0_are_the_tree_itself(page):
     results = [run(page, "vary", {"seed": 3, "strength": strength, "count": 2, "first": 1}) for strength in (0, 0.8)]
-    assert [caption for _, caption in results[1][4]] == ["seed 3", "variation 1", "variation 2"]
+    captions = ["seed 3, map", "seed 3", "variation 1, map", "variation 1", "variation 2, map", "variation 2"]
+    assert [caption for _, caption in results[1][4]] == captions
+    files = [Path(file).name for file, _ in results[1][4][2:4]]
+    assert files == [f"seed3_strength0.8_variation1_{kind}.png" for kind in ("vessels", "fundus")]
     none, some = (np.asarray(Image.open(io.BytesIO(result[2][-1].shown[0]))) for result in results)
     assert np.array_equal(none[:, :512], none[:, 512:1024]) and np.array_equal(none[:, :512], none[:, 1024:])
     assert np.array_equal(some[:, :512], none[:, :512]), "the first is the tree as it was"

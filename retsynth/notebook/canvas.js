@@ -31,6 +31,11 @@ function show(url) {  // a map from the server, or the drawing as it was before 
   const picture = new Image();
   picture.onload = () => { remember(); paper.drawImage(picture, 0, 0, SIZE, SIZE); keep(); canvas.dataset.ready = "true"; };
   sent = picture.src = url;
+  hold("pen");
+}
+
+function hold(name) {  // a tool; a new sheet is not to be erased
+  element.querySelectorAll("[data-tool]").forEach((tool) => tool.setAttribute("aria-pressed", tool.dataset.tool === name));
 }
 
 function place(event) {
@@ -121,12 +126,12 @@ const acts = {
     paper.restore();
     send();
   },
-  blank() { remember(); blank(); send(); },
+  blank() { remember(); blank(); hold("pen"); send(); },
 };
 element.addEventListener("click", (event) => {
   const button = event.target.closest("button");
   if (button?.dataset.act) acts[button.dataset.act]();
-  if (button?.dataset.tool) element.querySelectorAll("[data-tool]").forEach((tool) => tool.setAttribute("aria-pressed", tool === button));
+  if (button?.dataset.tool) hold(button.dataset.tool);
 });
 width.addEventListener("input", () => { element.querySelector("output").textContent = `${width.value} px`; });
 

@@ -33,7 +33,7 @@ SETTLED = "(state, note, ...values) => retsynth.settled({code!r}, {names}, {kind
 RUNNING = "state => state.replace(/^(?!stopping)\\w+/, 'running')"
 STOPPING = "state => state.replace(/^running/, 'stopping')"
 FAILED = "state => state.replace(/^running/, 'error')"
-STALE = "state => state.replace(/^done/, 'stale').replace(/^error/, 'idle')"  # what was wrong may be so no longer
+STALE = "state => state.replace(/^done/, 'stale').replace(/^(error|refused)/, 'idle')"  # what was wrong may be so no longer
 PRIVATE = {"api_visibility": "private"}
 SMALL = {"size": "sm", "min_width": 0, "scale": 0}
 KEEP = ["download", "fullscreen"]
@@ -255,7 +255,7 @@ class Cell:
                     return
                 except gr.Error as error:
                     gr.Warning(str(error.message))  # as well: the cell's note may be out of view
-                    yield ["error", _refusal(error), gr.skip(), gr.skip()]
+                    yield ["refused", _refusal(error), gr.skip(), gr.skip()]  # what the last run gave is right as before
 
         seen = [self.state, self.note, output, self.folder]
         self.events.append(trigger(act, inputs, seen, show_progress_on=self.note, **_line(on_gpu), **PRIVATE))
@@ -325,6 +325,8 @@ def _sign(folder: str) -> str:
 
 def _notebook(history: list) -> Iterator[str]:
     """The notebook file of all that ran, written when it is asked for: each stroke of a pen is a run, and a file may hold many uploads."""
+    if not history:
+        raise gr.Error("What ran here has expired on the server: run it again, then take the notebook.", print_exception=False)
     with _folder() as folder, said():
         yield str(ipynb.write(Path(folder) / "retsynth.ipynb", history))
 

@@ -269,8 +269,8 @@ def tab(page: Page) -> SimpleNamespace:
         with cell.output():
             maps = gr.Gallery(label="SSIM maps", columns=3, elem_classes="pictures maps until-run", **PICTURES)
             gr.HTML(LEGEND, js_on_load=None, elem_classes="until-run")
-            plot = gr.HTML(js_on_load=None, elem_classes="plot")
-            trees = gr.HTML(js_on_load=None)
+            plot = gr.HTML(js_on_load=None, elem_classes="plot until-run")
+            trees = gr.HTML(js_on_load=None, elem_classes="until-run")
     cell.connect(measure, {"vessels": vessels, "reference": reference, "candidates": candidates}, [maps, plot, trees], on_gpu=False)
     quick = {"queue": False, "show_progress": "hidden", **PRIVATE}
     shown = example.click(lambda: (0, *_example()), None, [vessels, reference, candidates], **quick)

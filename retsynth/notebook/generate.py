@@ -88,10 +88,14 @@ def way(run: Run, seed: int, other: int, steps: int):
     for t in np.linspace(0, 1, steps):
         run.progress(t, desc=f"step {len(frames) + 1} of {steps}")
         frames.append(_between(seed, other, t))
-        strip.append((run.png(f"t={t:.2f}", frames[-1], seed=seed, other=other, t=round(t, 4)), f"{t:.2f}"))
+        name = f"seed{seed}_to_{other}_{t:.2f}"
+        strip.append((run.png(name, frames[-1], seed=seed, other=other, t=round(t, 4)), f"{t:.2f}"))
         yield strip, gr.skip()
     run.show(np.hstack([to_array(frame) for frame in frames]), seed=seed, other=other, steps=steps)
-    yield gr.skip(), _animation(run.folder / "between.webp", [to_array(frame) for frame in frames], seed=seed, other=other, steps=steps)
+    yield (
+        gr.skip(),
+        _animation(run.folder / f"seed{seed}_to_{other}.webp", [to_array(frame) for frame in frames], seed=seed, other=other, steps=steps),
+    )
 
 
 def near(run: Run, seed: int, strength: float, count: int, first: int | None):
@@ -100,12 +104,15 @@ def near(run: Run, seed: int, strength: float, count: int, first: int | None):
         raise ValueError("the first variation has no number: give a whole number from 0 on")
     frames, strip = [], []
     for i in range(count + 1):
-        name = f"variation {first + i - 1}" if i else f"seed {seed}"
-        run.progress(i / (count + 1), desc=name)
+        caption = f"variation {first + i - 1}" if i else f"seed {seed}"
+        run.progress(i / (count + 1), desc=caption)
         z = pipe().noise(seed)
-        frames.append(_painted(pipe().vary(z, strength, seed=first + i - 1) if i else z, pipe().style(seed), seed)[1])
+        vessels, fundus = _painted(pipe().vary(z, strength, seed=first + i - 1) if i else z, pipe().style(seed), seed)
         notes = {"seed": seed, "strength": strength, "variation": first + i - 1} if i else {"seed": seed}
-        strip.append((run.png(f"{i:02d}", frames[-1], **notes), name))
+        name = "_".join(f"{key}{value}" for key, value in notes.items())
+        for kind, image, shown in (("vessels", vessels, f"{caption}, map"), ("fundus", fundus, caption)):
+            strip.append((run.png(f"{name}_{kind}", image, **notes), shown))
+        frames.append(fundus)
         yield (strip,)
     run.show(np.hstack([to_array(frame) for frame in frames]), seed=seed, strength=strength, variation=f"{first} to {first + count - 1}")
 
@@ -301,6 +308,6 @@ def _near_cell(page: Page) -> tuple[Cell, gr.Number]:
             count = gr.Slider(1, 8, 3, step=1, label="Variations", min_width=160)
             first = gr.Number(1, label="First variation", precision=0, min_width=130)
         with cell.output():
-            strip = gr.Gallery(label="Variations", columns=5, elem_classes="pictures strip until-run", **PICTURES)
+            strip = gr.Gallery(label="Variations", columns=4, elem_classes="pictures until-run", **PICTURES)
     cell.connect(near, {"seed": seed, "strength": strength, "count": count, "first": first}, [strip])
     return cell, seed

@@ -63,8 +63,10 @@ window.retsynth = {
     if (!this.used && this.seed() !== null) document.querySelector(draws ? "button.plant" : "#cell-generate button.run")?.click();
     if (draws) this.lead(null);  // a reload brings the drawing back, not the tree it began with
   },
+  led: null,
   lead(seed) {  // let the address lead to the eye of a seed, or to none
     const url = new URL(location);
+    this.led = seed;
     seed === null ? url.searchParams.delete("seed") : url.searchParams.set("seed", seed);
     history.replaceState(null, "", url);
     document.querySelector("#cell-generate")?.classList.toggle("leads", seed !== null);
@@ -82,6 +84,7 @@ window.retsynth = {
   },
   share(state, seed, prior, temperature, eye, style) {  // once an eye is made, the address leads back to it, if a seed is all that it takes
     if (/^running/.test(state)) this.fresh(false);
+    if (this.opened && state === "idle") this.lead(null);  // the output was cleared
     if (!this.opened || this.tab() !== "generate" || !/^done/.test(state)) return;
     const usual = prior === "flow" && temperature === 1 && eye === "any" && (style ?? -1) < 0;
     this.lead(usual ? this.whole(seed) : null);
@@ -122,6 +125,7 @@ window.retsynth = {
     const url = new URL(location);
     url.searchParams.delete("seed");
     url.searchParams.set("tab", tab);
+    if (tab === "generate" && this.led !== null) url.searchParams.set("seed", this.led);  // its eye is still there
     history.pushState(null, "", url);
   },
   theme() {

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from retsynth.images import png_bytes, read_fundus, read_image, read_mask
 from retsynth.notebook import Nothing, asset, pen, pipe
-from retsynth.notebook.cell import SHOWN, SMALL, Cell, Page, Run, endpoint, own, png, upload
+from retsynth.notebook.cell import PRIVATE, SHOWN, SMALL, Cell, Page, Run, endpoint, own, png, upload
 from retsynth.pipeline import CONTROLS
 
 PROSE = """## Draw the vessels, watch the eye
@@ -68,6 +68,11 @@ def given_map(path: str | None) -> str:
     return url(read_mask(path)) if path else gr.skip()
 
 
+def _look_of(photo: str | None) -> dict:
+    """The seed of the appearance, which means nothing while a photograph's is taken."""
+    return gr.update(interactive=not photo, label="Appearance: the photograph's, see below" if photo else "Appearance seed")
+
+
 def url(mask: Tensor) -> str:
     """(1, 1, 512, 512) in [0, 1] -> PNG data URL."""
     return "data:image/png;base64," + base64.b64encode(png_bytes(mask)).decode()
@@ -122,6 +127,7 @@ def tab(page: Page) -> SimpleNamespace:
             with gr.Accordion("Take the appearance of a photograph, not of a seed", open=False) as photo_of:
                 photo = upload("Photograph", show_label=False, height=180)
     cell.connect(paint, {"drawing": canvas, "style": style, "photo": photo, "seed": seed, **controls}, [fundus, map_file], on_gpu=False)
+    photo.change(_look_of, photo, style, queue=False, show_progress="hidden", **PRIVATE)
     for control in (canvas, style, seed, photo, *controls.values()):
         cell.bind(control.change, trigger_mode="always_last")
     cell.aside(functools.partial(gr.on, [plant.click, tree_seed.submit]), tree, [tree_seed], canvas)

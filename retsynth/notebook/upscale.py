@@ -111,7 +111,7 @@ def tab(page: Page) -> SimpleNamespace:
                     slider = gr.ImageSlider(label="bicubic | EDSR", show_label=False, elem_id="before-after", **options)
                     position = gr.Slider(0, 100, 50, step=1, label="Divider: bicubic on its left, EDSR on its right", elem_id="divider")
                 loupe = gr.HTML({}, html_template=asset("loupe.html"), js_on_load=asset("loupe.js"), apply_default_css=False, min_width=280)
-            scores = gr.HTML(js_on_load=None, elem_classes="small-print")
+            scores = gr.HTML(js_on_load=None, elem_classes="small-print until-run")
             with gr.Row(elem_classes="bar carry until-run"):
                 keep = gr.DownloadButton("⤓ Enlarged PNG", interactive=False, **SMALL)
     cell.connect(enlarge, {"upload": given, "halve": halve}, [slider, loupe, keep, scores])

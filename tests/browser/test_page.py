@@ -166,7 +166,7 @@ def test_variations(visit):
     page.locator("#cell-vary").get_by_label("Variations").first.fill("2")
     expect(code(page, "vary")).to_contain_text("range(2)")
     run(page, "vary")
-    expect(page.locator("#cell-vary .thumbnail-item img")).to_have_count(3)
+    expect(page.locator("#cell-vary .thumbnail-item img")).to_have_count(2 * 3)  # each with its map
 
 
 def test_a_stroke_changes_the_fundus_and_undo_takes_it_back(visit):
@@ -243,6 +243,7 @@ def test_tools(visit):
     expect(page.locator("#cell-draw .note")).to_contain_text("The map is blank")
     expect(page.locator("#cell-draw [data-state=idle]")).to_have_count(1)
     expect(page.locator("#painted img")).to_have_count(0)  # no eye stands beside an empty map
+    expect(page.get_by_role("button", name="Pen", exact=True)).to_have_attribute("aria-pressed", "true")  # the eraser would draw nothing
 
 
 def test_a_drawing_can_start_from_a_tree_or_an_upload(visit, tmp_path, vessel_tree):
@@ -518,6 +519,27 @@ def test_a_refused_upload_is_said_where_it_is_seen(visit, photo):
     expect(page.locator("#cell-draw .note.error")).to_contain_text("This looks like a photograph")
 
 
+def test_a_refused_upload_leaves_the_drawing_and_its_fundus_as_they_were(visit, photo):
+    page = visit("?tab=draw")
+    stroke(page, ARCADE)
+    new_fundus(page, None)
+    drawn = drawing(page)
+    page.locator("#cell-draw input[type=file]").first.set_input_files(photo)
+    expect(page.locator("#cell-draw .note.error")).to_contain_text("This looks like a photograph")
+    assert drawing(page) == drawn
+    expect(page.locator("#painted img")).to_have_css("opacity", "1")
+    stroke(page, BRANCH)
+    expect(page.locator("#cell-draw .note.error")).to_be_hidden()
+
+
+def test_while_a_photographs_appearance_is_taken_no_seed_of_one_can_be_set(visit, photo):
+    page = visit("?tab=draw")
+    page.get_by_text("Take the appearance of a photograph").click()
+    expect(page.get_by_label("Appearance seed").first).to_be_enabled()
+    page.locator("#cell-draw .block input[type=file]").last.set_input_files(photo)
+    expect(page.get_by_label("Appearance: the photograph's").first).to_be_disabled()
+
+
 def test_an_empty_sheet_shows_where_disc_and_macula_are(visit):
     page = visit("?tab=draw")
     guide = page.locator("#drawing .guide")
@@ -589,6 +611,18 @@ def test_a_visitor_who_is_quicker_than_the_page_keeps_the_seed_that_was_chosen(v
     page.wait_for_function("window.retsynth?.opened")
     assert page.get_by_label("Seed", exact=True).input_value() == "0"
     expect(page.locator("#cell-generate [data-state=idle]")).to_have_count(1)
+
+
+def test_the_address_leads_to_the_eye_again_when_its_tab_is_in_view_again(visit):
+    page = visit("?tab=generate&seed=13")
+    wait_for(page, "generate", 1)
+    page.get_by_role("tab", name="About").click()
+    page.wait_for_url(lambda url: "tab=about" in url and "seed=" not in url)
+    page.get_by_role("tab", name="Generate").click()
+    page.wait_for_url(re.compile("seed=13"))
+    page.locator("#cell-generate").get_by_role("button", name="Clear output").click()
+    page.wait_for_url(lambda url: "seed=" not in url)  # there is no eye to lead back to
+    expect(page.get_by_text("The address of this page leads back")).to_be_hidden()
 
 
 def test_an_eye_can_be_shared_by_its_address(visit):
