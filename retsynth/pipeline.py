@@ -218,9 +218,9 @@ class Pipeline:
         painted = []
         with ThreadPoolExecutor(1) as pool:
             for i, (single, code) in enumerate(zip((mask * self.fov)[:, None].to(self.device), codes[:, None], strict=True)):
-                drawing = pool.submit(_normal, (1, 1, SIZE, SIZE), seed, index + i, stream=2)  # while the disc is looked for
-                disc = self.pix2pix.disc_finder.locate(single)
-                fundus = self.pix2pix(single, fov, code[:, :-1], drawing.result().to(self.device), disc=disc)
+                drawing = pool.submit(_normal, (1, 1, SIZE, SIZE), seed, index + i, stream=2)  # while the map is looked at
+                seen = self.pix2pix.see(single, fov)
+                fundus = self.pix2pix.paint(seen, fov, code[:, :-1], drawing.result().to(self.device))
                 painted.append((set_contrast(fundus, fov, code[:, -1]) if code[:, -1].any() else fundus).cpu())
         return torch.cat(painted)
 

@@ -212,16 +212,25 @@ class Pix2Pix(nn.Module):
     ) -> Tensor:
         """`texture` (N, T, H/16, W/16): a photograph's, in place of the one that the noise stands for. `disc` (N, 2), x and y from -1 to 1:
         the place of the optic disc, in place of the one that the vessels show."""
-        drawn = unshuffled(vessels)  # (N, 4, H/2, W/2)
+        return self.paint(self.see(vessels, fov, disc), fov, style, noise, texture)
+
+    def see(self, vessels: Tensor, fov: Tensor, disc: Tensor | None = None) -> list[Tensor]:
+        """The first half of `forward`, which needs neither style nor noise: the map's four phases (N, 4, H/2, W/2), then each level."""
+        drawn = unshuffled(vessels)
         x = beside(drawn, unshuffled(fov)) if self.config.cell == 2 else beside(unshuffled(drawn), F.avg_pool2d(fov, 4))
         disc = self.disc_finder.locate(vessels) if disc is None else disc
         x = self.stem(beside(x * 2 - 1, position(x), disc_map(disc, *x.shape[2:])))
         levels = [x]
         for down in self.downs:
             levels.append(down(levels[-1]))
+        return [drawn, *levels]
+
+    def paint(self, seen: list[Tensor], fov: Tensor, style: Tensor, noise: Tensor, texture: Tensor | None = None) -> Tensor:
+        """The second half of `forward`, from what `see` gives."""
+        drawn, *levels = seen
         # noise has no order: its quarters are taken for the four phases
-        seen = noise.reshape(len(noise), 4, noise.shape[2] // 2, noise.shape[3] // 2)
-        noises = [seen.mean(1, keepdim=True) * 2]
+        quarters = noise.reshape(len(noise), 4, noise.shape[2] // 2, noise.shape[3] // 2)
+        noises = [quarters.mean(1, keepdim=True) * 2]
         while noises[-1].shape[2] > levels[-1].shape[2]:
             noises.append(F.avg_pool2d(noises[-1], 2) * 2)  # each of variance 1
         if texture is None:
@@ -240,8 +249,8 @@ class Pix2Pix(nn.Module):
         # Doubled bilinearly: a pixel shuffle would print its two-pixel lattice on plain ground. All at half the size, as phases.
         h = self.to_fine(F.silu(h, inplace=True))
         # each colour's grain is the same noise seen elsewhere, a third of the image away: as good as three, in a third of the time
-        third = seen.shape[2] // 3, seen.shape[3] // 3
-        grain = [seen.roll((colour * third[0], colour * third[1]), (2, 3)) for colour in range(3)]
+        third = quarters.shape[2] // 3, quarters.shape[3] // 3
+        grain = [quarters.roll((colour * third[0], colour * third[1]), (2, 3)) for colour in range(3)]
         h = beside(h, drawn, *grain)
         doubled, same, own = self.fine.weight.split((self.config.fine, 1, 3), dim=1)
         bias, painted = self.fine.bias.repeat_interleave(4), []

@@ -17,6 +17,9 @@ for p in range(2):
         TAPS[p, k, q, o + 1] = 1
         DOUBLED[p, k, o + 1] += 0.75
         DOUBLED[p, k, o + 2 * q] += 0.25
+# of both axes: from the 9 taps of a kernel to those between each two phases, or from a small map to each phase
+PHASES = torch.einsum("piqx,rjsy->ijprqsxy", TAPS, TAPS).flatten(2).flatten(0, 1)  # (9, 144)
+ENLARGED = torch.einsum("pix,rjy->ijprxy", DOUBLED, DOUBLED).flatten(2).flatten(0, 1)  # (9, 36)
 
 
 def unshuffled(x: Tensor) -> Tensor:
@@ -38,12 +41,13 @@ def beside(*maps: Tensor) -> Tensor:
 
 def of_phases(weight: Tensor) -> Tensor:
     """Weights (B, A, 3, 3) of a map -> (4B, 4A, 3, 3), for its `pixel_unshuffle`; the result is to be shuffled back."""
-    taps = TAPS.to(weight)
-    folded = torch.einsum("baij,piqx,rjsy->bpraqsxy", weight, taps, taps)
-    return folded.flatten(3, 5).flatten(0, 2)
+    b, a = weight.shape[:2]
+    folded = (weight.reshape(b, a, 9) @ PHASES.to(weight)).view(b, a, 4, 4, 3, 3)
+    return folded.transpose(1, 2).reshape(4 * b, 4 * a, 3, 3)
 
 
 def of_doubled(weight: Tensor) -> Tensor:
     """Weights (B, A, 3, 3) of a map that was doubled bilinearly -> (4B, A, 3, 3), for it before; the result is to be shuffled."""
-    doubled = DOUBLED.to(weight)
-    return torch.einsum("baij,pix,rjy->bpraxy", weight, doubled, doubled).flatten(0, 2)
+    b, a = weight.shape[:2]
+    folded = (weight.reshape(b, a, 9) @ ENLARGED.to(weight)).view(b, a, 4, 3, 3)
+    return folded.transpose(1, 2).reshape(4 * b, a, 3, 3)

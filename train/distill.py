@@ -1,4 +1,4 @@
-"""The network in use, from its teacher: `python -m train.distill --start weights/teacher/pix2pix.safetensors --out FILE`.
+"""The network in use, from its teacher: `python -m train.distill --start weights/teacher.safetensors --out FILE`.
 
 A network of half the work learns to paint what the teacher paints from the same map, style and noise (distillation, Hinton et al.
 2015), and to have the same values at every level (Romero et al. 2015). It begins with what fits of the teacher's weights: within a block,
