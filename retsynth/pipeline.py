@@ -222,7 +222,7 @@ class Pipeline:
                 seen = self.pix2pix.see(single, fov)
                 fundus = self.pix2pix.paint(seen, fov, code[:, :-1], drawing.result().to(self.device))
                 painted.append((set_contrast(fundus, fov, code[:, -1]) if code[:, -1].any() else fundus).cpu())
-        return torch.cat(painted)
+        return painted[0] if len(painted) == 1 else torch.cat(painted)
 
     @_stage
     def upscale(self, image: Tensor) -> Tensor:

@@ -7,6 +7,7 @@ import gradio as gr
 from retsynth.images import read_mask, read_metadata
 from retsynth.notebook.cell import PRIVATE
 from retsynth.notebook.compare import example_photograph, named
+from retsynth.notebook.generate import choose
 from retsynth.notebook.translate import url
 
 
@@ -23,7 +24,7 @@ def connect(tabs: gr.Tabs, made: SimpleNamespace, drawn: SimpleNamespace, large:
         if tab in waiting:
             waiting[tab].bind(moved.success)
 
-    made.gallery.select(_index, None, made.chosen, queue=False, show_progress="hidden", **PRIVATE)
+    made.gallery.select(_picked, made.gallery, [made.chosen, made.below], queue=False, show_progress="hidden", **PRIVATE)
     looks = [drawn.style, drawn.seed, drawn.photo, drawn.photo_of, *drawn.controls]
     to("draw", made.edit, lambda *at: [*_edited(*at), *(0 for _ in drawn.controls)], [made.gallery, made.chosen], [drawn.canvas, *looks])
     to("enlarge", made.enlarge, lambda *at: _eye(*at)[1], [made.gallery, made.chosen], [large.upload])
@@ -62,8 +63,9 @@ def _beside(fundus: str, vessels: int, reference: str | None) -> tuple:
     return 0, gr.skip() if reference and not vessels else example_photograph(), named([fundus], ["a synthetic eye"])
 
 
-def _index(event: gr.SelectData) -> int:
-    return event.index
+def _picked(gallery: list | None, event: gr.SelectData) -> tuple[int, str]:
+    eyes = _eyes(gallery)
+    return event.index, choose(event.index // len(eyes[0]) if len(eyes) > 1 else None)
 
 
 def _eyes(gallery: list | None) -> list[list[str]]:

@@ -67,7 +67,6 @@ Image.fromarray(np.hstack([to_array(frame) for frame in frames]))"""
 
 RANDOM_SEED = "() => Math.floor(Math.random() * 1e6)"  # short enough to be read to somebody
 CAPTIONS = {"vessels": "vessel map", "fundus": "fundus", "overlay": "both", "large": "fundus, 1024 px"}
-CHOOSE = "The buttons take the eye you clicked last, else the first. <span>The address of this page leads back to the first.</span>"
 SYNTHETIC = "Synthetic images, not for diagnosis. Each downloaded PNG says so in its metadata, with the seed."
 
 
@@ -154,6 +153,12 @@ def generate(seed: int, prior: str, style_seed: int | None, eye: str = "any", la
     return png(sample.annotation, **notes), png(sample.large if large else sample.fundus, **notes)
 
 
+def choose(eye: int | None = None) -> str:
+    """What stands over the buttons that carry an eye on: which of several they take, by its number in the captions, once clicked."""
+    takes = "the eye you clicked last, else the first" if eye is None else f"eye {eye}, which you clicked"
+    return f"{SYNTHETIC} The buttons take {takes}. <span>The address of this page leads back to the first.</span>"
+
+
 def _notes(style_seed: int | None, **options: object) -> dict[str, object]:
     """Parameters as the metadata of pictures has them, here and from the command line."""
     return {**options, "style_seed": "own" if style_seed is None else style_seed}
@@ -238,7 +243,7 @@ def tab(page: Page) -> SimpleNamespace:
             gallery = own(gr.Gallery)(
                 _shipped(), label="Pairs", columns=3, type="filepath", elem_classes="pictures", elem_id="pairs", **PICTURES
             )
-            gr.HTML(f"{SYNTHETIC} {CHOOSE}", elem_classes="small-print choose", js_on_load=None)
+            below = gr.HTML(choose(), elem_classes="small-print choose", js_on_load=None)
             with gr.Row(elem_classes="bar carry"):
                 edit = gr.Button("✎ Edit its vessels", **SMALL)
                 enlarge = gr.Button("⤢ Enlarge it", **SMALL)
@@ -249,7 +254,7 @@ def tab(page: Page) -> SimpleNamespace:
     cell.bind(dice.click(None, None, seed, js=RANDOM_SEED, show_progress="hidden", **PRIVATE).then)
     chosen = gr.State(0)
     for trigger in (cell.run.click, dice.click):
-        trigger(lambda: 0, None, chosen, queue=False, show_progress="hidden", **PRIVATE)
+        trigger(lambda: (0, choose()), None, [chosen, below], queue=False, show_progress="hidden", **PRIVATE)
     made = [cell.state, seed, prior, temperature, eye, style_seed]
     cell.state.change(None, made, None, js="(...made) => retsynth.share(...made)", show_progress="hidden", **PRIVATE)
     gallery.change(None, None, None, js="() => retsynth.fresh(true)", show_progress="hidden", **PRIVATE)
@@ -280,7 +285,7 @@ def tab(page: Page) -> SimpleNamespace:
             [gr.Number(7, label="seed", precision=0), gr.Number(0.3, label="strength"), gr.Number(1, label="variation", precision=0)],
             [gr.Image(format="png", label="vessels"), gr.Image(format="png", label="fundus")],
         )
-    return SimpleNamespace(cell=cell, seed=seed, gallery=gallery, chosen=chosen, edit=edit, enlarge=enlarge, compare=compare)
+    return SimpleNamespace(cell=cell, seed=seed, gallery=gallery, chosen=chosen, below=below, edit=edit, enlarge=enlarge, compare=compare)
 
 
 def _between_cell(page: Page) -> tuple[Cell, gr.Number]:

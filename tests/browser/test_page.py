@@ -397,6 +397,18 @@ def test_an_eye_is_carried_on(visit, tiny_pipeline):
     expect(page.locator("#cell-compare .controls .thumbnail-item img")).to_have_count(1)
 
 
+def test_the_page_says_which_of_several_eyes_is_carried_on(visit):
+    page = visit()
+    page.get_by_label("Pairs").first.fill("2")
+    run(page, "generate", 1)
+    expect(page.locator("#pairs .thumbnail-item img")).to_have_count(6)
+    expect(page.locator(".choose").first).to_contain_text("the eye you clicked last, else the first")
+    page.locator("#pairs .thumbnail-item").nth(4).click()
+    expect(page.locator(".choose").first).to_contain_text("The buttons take eye 1, which you clicked")
+    run(page, "generate", 2)
+    expect(page.locator(".choose").first).to_contain_text("the eye you clicked last, else the first")
+
+
 def test_tab_away_and_back_keeps_the_drawing(visit):
     page = visit("?tab=draw")
     stroke(page, ARCADE)
