@@ -1,12 +1,11 @@
 """The colour fundus photograph of a vessel map: pix2pix (Isola et al. 2017) with a style code and noise.
 
-A U-Net whose skips are added, not concatenated, and whose input enters by pixel-unshuffle. Its config makes it in two sizes: a teacher that
-learns from photographs at a fifth of the work of pix2pix's own U-Net-256, and what is in use, at half of that again, which learned from the
-teacher (`train.distill`). The style code (colour, light, pigmentation) scales and shifts every decoder level (FiLM, Perez et al. 2018).
-What neither vessels nor style decide, choroid and disc above all, is a texture code on a coarse grid, N(0, I) by training (BicycleGAN,
-Zhu et al. 2017); camera grain comes from noise, scaled per channel at every level (Karras et al. 2019). One noise image is the source of
-all. The optic disc has a round rim and one place, which a tree shows and noise would blur: a small network finds it in the vessels, and
-the U-Net is told.
+A U-Net whose skips are added, not concatenated, and whose input enters by pixel-unshuffle: about a fifth of the work of pix2pix's own
+U-Net-256 at this size, or, with the config that `train.distill` gives it, a tenth. The style code (colour, light, pigmentation) scales and
+shifts every decoder level (FiLM, Perez et al. 2018). What neither vessels nor style decide, choroid and disc above all, is a texture code
+on a coarse grid, N(0, I) by training (BicycleGAN, Zhu et al. 2017); camera grain comes from noise, scaled per channel at every level
+(Karras et al. 2019). One noise image is the source of all. The optic disc has a round rim and one place, which a tree shows and noise
+would blur: a small network finds it in the vessels, and the U-Net is told.
 """
 
 from dataclasses import dataclass
@@ -24,8 +23,6 @@ CONTROLS = ("brightness", "pigmentation", "contrast")  # what a person may chang
 
 @dataclass(frozen=True)
 class Pix2PixConfig:
-    """The teacher's; `train.distill` makes of it what is in use."""
-
     style_channels: int = 8
     texture_channels: int = 16  # at 1/16 of the resolution
     cell: int = 2  # pixels a side that are one at the first level; 4: what is finer is drawn by one convolution

@@ -9,10 +9,10 @@ from tests.networks import dead_parameters, noise, seeded, uniform
 from train.data import field_of_view
 
 TINY = Pix2PixConfig(style_channels=3, width=8, depth=5, fine=4)
-SLIM = Pix2PixConfig(style_channels=3, cell=4, width=24, depth=4, squeeze=3, fine=4)  # as what is in use
+SLIM = Pix2PixConfig(style_channels=3, cell=4, width=24, depth=4, squeeze=3, fine=4)  # as `train.distill` makes it
 
 
-@pytest.fixture(params=[TINY, SLIM], ids=["teacher", "slim"])
+@pytest.fixture(params=[TINY, SLIM], ids=["wide", "slim"])
 def model(request):
     return seeded(Pix2Pix(request.param))
 
@@ -148,7 +148,7 @@ def test_contrast_keeps_the_hue_of_every_pixel(amount):
     assert torch.equal(set_contrast(dark, fov, torch.zeros(1)), dark)
 
 
-@pytest.mark.parametrize("config", [TINY, SLIM], ids=["teacher", "slim"])
+@pytest.mark.parametrize("config", [TINY, SLIM], ids=["wide", "slim"])
 def test_every_parameter_receives_a_gradient(inputs, config):
     model = Pix2Pix(config)
     target = uniform(2, 3, 64, 64)
@@ -175,7 +175,7 @@ def test_a_cell_of_four_pixels_sees_each_of_them():
         Pix2Pix(Pix2PixConfig(cell=3))
 
 
-@pytest.mark.parametrize("config", [Pix2PixConfig(), Pix2PixConfig(cell=4, width=48, depth=5, squeeze=3, fine=8)], ids=["teacher", "slim"])
+@pytest.mark.parametrize("config", [Pix2PixConfig(), Pix2PixConfig(cell=4, width=48, depth=5, squeeze=3, fine=8)], ids=["wide", "slim"])
 def test_a_side_divides_by_the_step(config):
     assert Pix2Pix(config).step == 64
 

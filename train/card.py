@@ -18,7 +18,6 @@ MODELS = {
     "denoiser": "soft map -> crisp map",
     "pix2pix": "vessel map, style, noise -> photograph",
     "edsr": "512 px -> 1024 px",
-    "teacher": "what `pix2pix` learned from; not in use",
 }
 
 TEXT = """---
@@ -61,10 +60,10 @@ step by step: the commands in the project's README train each network anew, but 
 
 The 20 training images of DRIVE (Staal et al. 2004), their vessel maps and fields of view; nothing else. DRIVE was
 published for research; its images are not part of this repository, and who trains on them again has to obtain them from
-its makers. `pix2pix` learned from the `teacher` alone, which learned from the photographs; both were also trained against
-features of EfficientNet-Lite1 and Lite2 (ImageNet, Apache 2.0), which are not needed to run them. The weights carry the
-code's MIT licence. No network learned from DRIVE's 20 test images; but which of several weights to keep was now and then
-decided with their figures in view, as [TRIALS.md](TRIALS.md) tells, so that the figures below may flatter a little.
+its makers. `pix2pix` was also trained against features of EfficientNet-Lite1 and Lite2 (ImageNet, Apache 2.0), which are
+not needed to run it. The weights carry the code's MIT licence. No network learned from DRIVE's 20 test images; but which
+of several weights to keep was now and then decided with their figures in view, as [TRIALS.md](TRIALS.md) tells, so that the
+figures below may flatter a little.
 
 ## Every score
 

@@ -1,11 +1,12 @@
-"""The network in use, from its teacher: `python -m train.distill --start weights/teacher.safetensors --out FILE`.
+"""A translation of half the work: `python -m train.distill --start weights/pix2pix.safetensors --out FILE`.
 
-A network of half the work learns to paint what the teacher paints from the same map, style and noise (distillation, Hinton et al.
+It learns to paint what the network that it starts from, its teacher, paints from the same map, style and noise (distillation, Hinton et al.
 2015), and to have the same values at every level (Romero et al. 2015). It begins with what fits of the teacher's weights: within a block,
 the channels that count most. All that the teacher does is told by its input, grain included, so no photograph is needed, and no
 discriminator.
 """
 
+import itertools
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -14,14 +15,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.optim import Adam
+from tqdm import trange
 
 from retsynth import checkpoint
 from retsynth.pix2pix import CONTROLS, Pix2Pix, StyledBlock
 from train.data import SIZE, field_of_view, random_grid, warp, whole
 from train.drawing import drawn, erased
-from train.loop import EMA, Run, parse
+from train.loop import EMA, Run, parse, random_numbers
 from train.losses import local_mean
-from train.pix2pix import Features, disc_crop, random_crop, sample_trees
+from train.pix2pix import Features, View, disc_crop, random_crop, sample_trees, views_of
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,8 @@ class Config:
     levels: float = 0.01  # L1 of each level's values, in their standard deviations
     strength: float = 4.0  # L1 of how strong what is finer than 7 px is, from place to place: L1 of pixels leaves it too faint
     perceptual: float = 0.05  # L1 of ImageNet features, in their standard deviations, of crops of 256 px, half of them with the disc
+    means: float = 0.2  # L1 of the means of such features over whole images, by which a classifier tells, in the teacher's deviations
+    known: int = 32  # images of the teacher by which those deviations are known
     exact: float = 0.25  # share of the steps, the last ones, without bfloat16
     average: float = 0.998  # of the weights, from step to step
     seed: int = 0
@@ -136,6 +140,25 @@ def strength(images: Tensor) -> Tensor:
     return F.avg_pool2d((images - local_mean(images, 7)).abs(), 16)
 
 
+@torch.no_grad()
+def deviations(run: Run, teacher: Pix2Pix, trees: Tensor, extractors: list[Features], views: list[View]) -> list[list[Tensor]]:
+    """How far the teacher's images differ in what `extractors` describe in `views`: (D,) for each of both. Made once a run."""
+    config = run.config
+
+    def make() -> dict[str, Tensor]:
+        fov, found = field_of_view(config.size).to(run.device)[None], {}
+        for index in trange(config.known, desc="deviations", mininterval=5):
+            generator = random_numbers(config.seed, index, 2)
+            vessels, style, noise = (x.to(run.device) for x in example(trees, teacher, generator))
+            image = teacher(vessels, fov, style, noise)
+            for pair in itertools.product(range(len(extractors)), range(len(views))):
+                found.setdefault(pair, []).append(extractors[pair[0]].describe(image, views[pair[1]], generator))
+        return {f"{e} {v}": torch.cat(each).std(0).clamp(min=1e-4).cpu() for (e, v), each in found.items()}
+
+    found = run.once("deviations", make, config.start, seed=config.seed, size=config.size, count=config.known)
+    return [[found[f"{e} {v}"].to(run.device) for v in range(len(views))] for e in range(len(extractors))]
+
+
 def main(config: Config) -> None:
     run = Run(config)
     trees = sample_trees(run).float()
@@ -149,6 +172,8 @@ def main(config: Config) -> None:
     ema = EMA(model, config.average)
     run.restore(model=model, ema=ema.model, optimiser=optimiser)
     painter, fov = checkpoint.load(Pix2Pix, config.start, run.device), field_of_view(config.size).to(run.device)[None]
+    views = views_of(config.size)[0][:2]
+    spread = deviations(run, painter, trees, extractors, views)
     for step, generator in run.steps():
         vessels, style, noise = (x.to(run.device) for x in example(trees, teacher, generator))
         exact = step >= (1 - config.exact) * config.steps
@@ -165,11 +190,14 @@ def main(config: Config) -> None:
         pair = disc_crop(pair, disc.expand(2, -1), crop, generator) if near else random_crop(pair, crop, generator)
         features = [stage.chunk(2) for stage in extractors[step % len(extractors)](pair)]
         perceptual = sum(F.l1_loss(a, b.detach()) / b.detach().std() for a, b in features)
+        network, view = step % len(extractors), int(torch.randint(0, len(views), (1,), generator=generator))
+        ours, wanted_means = extractors[network].describe(torch.cat((painted, target)), views[view], generator).chunk(2)
+        means = ((ours - wanted_means.detach()) / spread[network][view]).abs().clamp(max=5).mean()
         loss = apart(painted, target, config) + config.levels * sum(levels)
-        loss = loss + config.strength * faint + config.perceptual * perceptual
+        loss = loss + config.strength * faint + config.perceptual * perceptual + config.means * means
         run.update(optimiser, loss, clip=0.1)
         ema.update(model, step)
-        run.log(loss=loss, image=F.l1_loss(painted, target), levels=sum(levels), strength=faint, perceptual=perceptual)
+        run.log(loss=loss, image=F.l1_loss(painted, target), levels=sum(levels), strength=faint, perceptual=perceptual, means=means)
         if run.due():
             with torch.no_grad():
                 now = ema.model(vessels, fov, style, noise)

@@ -1,4 +1,4 @@
-"""Optic discs that vessels do not cut in two: `python -m train.lobes --start weights/teacher.safetensors --out FILE`.
+"""Optic discs that vessels do not cut in two: `python -m train.lobes --start weights/pix2pix.safetensors --out FILE`.
 
 Where wide vessels cross a disc, `train.pix2pix` leaves a network that paints what lies on either side of them as a disc of its own. Where
 they are thin it paints one whole disc. So the network learns to paint what it painted before, from the same map, style and noise, but for

@@ -1,6 +1,4 @@
-"""Train the translation from maps to photographs: `python -m train.pix2pix --data DRIVE --steps 15000 --out weights/teacher.safetensors`.
-
-What it trains is the teacher of the network in use, see `train.distill`.
+"""Train the translation from maps to photographs: `python -m train.pix2pix --data DRIVE --steps 15000 --out weights/pix2pix.safetensors`.
 
 Four discriminators: a conditional PatchGAN on the pixels; small heads on frozen ImageNet features (Projected GAN, Sauer et al. 2021), which
 need few images, two networks' in turn, since what one alone sees comes right for its eyes only; one that sees the grain alone, enlarged,
@@ -54,7 +52,7 @@ class Config:
     vae: str = "weights/vae.safetensors"
     prior: str = "weights/prior.safetensors"
     denoiser: str = "weights/denoiser.safetensors"
-    out: str = "weights/teacher.safetensors"
+    out: str = "weights/pix2pix.safetensors"
     steps: int = 15000
     trees: int = 400  # sampled, to be painted beside the photographs' own
     reader: int = 800  # steps of the segmenter

@@ -53,7 +53,7 @@ def test_the_values_of_both_networks_are_compared_level_by_level(teacher):
 def test_what_is_learned_is_the_teachers_painting(teacher, tmp_path, monkeypatch):
     checkpoint.save(teacher, tmp_path / "teacher.safetensors")
     monkeypatch.setattr(distill, "sample_trees", lambda run: uniform(3, 1, 64, 64) > 0.9)
-    config = distill.Config(start=str(tmp_path / "teacher.safetensors"), out=str(tmp_path / "out.safetensors"), size=64, steps=150)
+    config = distill.Config(start=str(tmp_path / "teacher.safetensors"), out=str(tmp_path / "out.safetensors"), size=64, steps=150, known=3)
     distill.main(config)
     after = checkpoint.load(Pix2Pix, config.out)
     before = distill.slimmed(checkpoint.load(Pix2Pix, config.start)).eval()

@@ -10,7 +10,7 @@ OPTIONS = {
     "denoiser": {"batch": 1, "size": 128, "crop": 64, "trees": 3, "width": 4},
     "pix2pix": {"size": 128, "crop": 64, "trees": 2, "reader": 2, "width": 24, "depth": 5},
     "lobes": {"size": 128, "trees": 2},
-    "distill": {"size": 128, "trees": 2},
+    "distill": {"size": 128, "trees": 2, "known": 3},
     "edsr": {"batch": 1, "patch": 16, "width": 8, "blocks": 1},
 }
 TREES = {"vae": "vae", "prior": "prior", "denoiser": "denoiser"}
