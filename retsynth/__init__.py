@@ -1,3 +1,3 @@
 """Synthetic retinal fundus images with their vessel annotations. Not for diagnosis."""
 
-__version__ = "0.6.0"
+__version__ = "0.6.1"
