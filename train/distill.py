@@ -6,6 +6,7 @@ the channels that count most. All that the teacher does is told by its input, gr
 discriminator.
 """
 
+import copy
 import itertools
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -143,6 +144,7 @@ def strength(images: Tensor) -> Tensor:
 @torch.no_grad()
 def deviations(run: Run, teacher: Pix2Pix, trees: Tensor, extractors: list[Features], views: list[View]) -> list[list[Tensor]]:
     """How far the teacher's images differ in what `extractors` describe in `views`: (D,) for each of both. Made once a run."""
+    painter = copy.deepcopy(teacher).to(run.device)
     config = run.config
 
     def make() -> dict[str, Tensor]:
@@ -150,7 +152,7 @@ def deviations(run: Run, teacher: Pix2Pix, trees: Tensor, extractors: list[Featu
         for index in trange(config.known, desc="deviations", mininterval=5):
             generator = random_numbers(config.seed, index, 2)
             vessels, style, noise = (x.to(run.device) for x in example(trees, teacher, generator))
-            image = teacher(vessels, fov, style, noise)
+            image = painter(vessels, fov, style, noise)
             for pair in itertools.product(range(len(extractors)), range(len(views))):
                 found.setdefault(pair, []).append(extractors[pair[0]].describe(image, views[pair[1]], generator))
         return {f"{e} {v}": torch.cat(each).std(0).clamp(min=1e-4).cpu() for (e, v), each in found.items()}
@@ -163,7 +165,8 @@ def main(config: Config) -> None:
     run = Run(config)
     trees = sample_trees(run).float()
     extractors = [Features(name).to(run.device) for name in Features.files]
-    teacher = checkpoint.load(Pix2Pix, config.start)
+    teacher = checkpoint.load(Pix2Pix, config.start)  # on the CPU, where random styles are drawn
+    painter = copy.deepcopy(teacher).to(run.device)
     torch.manual_seed(config.seed)
     model = slimmed(teacher).to(run.device)
     for part in (model.style_encoder, model.texture_encoder, model.disc_finder):  # the teacher's own
@@ -171,9 +174,8 @@ def main(config: Config) -> None:
     optimiser = Adam([p for p in model.parameters() if p.requires_grad], config.lr, betas=(0.9, 0.99))
     ema = EMA(model, config.average)
     run.restore(model=model, ema=ema.model, optimiser=optimiser)
-    painter, fov = checkpoint.load(Pix2Pix, config.start, run.device), field_of_view(config.size).to(run.device)[None]
-    views = views_of(config.size)[0][:2]
-    spread = deviations(run, painter, trees, extractors, views)
+    fov, views = field_of_view(config.size).to(run.device)[None], views_of(config.size)[0][:2]
+    spread = deviations(run, teacher, trees, extractors, views)
     for step, generator in run.steps():
         vessels, style, noise = (x.to(run.device) for x in example(trees, teacher, generator))
         exact = step >= (1 - config.exact) * config.steps

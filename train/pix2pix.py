@@ -87,7 +87,7 @@ class Config:
     width: int = 24
     depth: int = 6
     close: float = 0.5  # share of the steps in which the discriminators look at the optic disc and what lies around it
-    start: str = ""  # a weight file to start from
+    start: str = ""  # a weight file to start from, whose network is taken, whatever its width and depth
     warm: int = 0  # steps in which the discriminators alone learn
     workers: int = 0  # processes that make the examples beside the training; a GPU waits for fewer than a dozen
     seed: int = 0

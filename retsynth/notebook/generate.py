@@ -91,10 +91,8 @@ def way(run: Run, seed: int, other: int, steps: int):
         strip.append((run.png(name, frames[-1], seed=seed, other=other, t=round(t, 4)), f"{t:.2f}"))
         yield strip, gr.skip()
     run.show(np.hstack([to_array(frame) for frame in frames]), seed=seed, other=other, steps=steps)
-    yield (
-        gr.skip(),
-        _animation(run.folder / f"seed{seed}_to_{other}.webp", [to_array(frame) for frame in frames], seed=seed, other=other, steps=steps),
-    )
+    path, images = run.folder / f"seed{seed}_to_{other}.webp", [to_array(frame) for frame in frames]
+    yield gr.skip(), _animation(path, images, seed=seed, other=other, steps=steps)
 
 
 def near(run: Run, seed: int, strength: float, count: int, first: int | None):
