@@ -35,10 +35,10 @@ class Config:
     crop: int = 256
     size: int = SIZE
     lr: float = 5e-4
-    adversarial: float = 0.1
+    adversarial: float = 0.1  # weight of the discriminator
     hold: float = 20.0  # how firmly the input holds a sampled tree in place
     width: int = 24
-    start: str = ""  # a weight file to start from
+    start: str = ""
     seed: int = 0
     log_every: int = 10
     save_every: int = 50

@@ -13,8 +13,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 import torch
+import torch.distributed as dist
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim import Adam
 from tqdm import trange
 
@@ -43,7 +44,9 @@ class Config:
     levels: float = 0.01  # L1 of each level's values, in their standard deviations
     strength: float = 4.0  # L1 of how strong what is finer than 7 px is, from place to place: L1 of pixels leaves it too faint
     perceptual: float = 0.05  # L1 of ImageNet features, in their standard deviations, of crops of 256 px, half of them with the disc
-    means: float = 0.2  # L1 of the means of such features over whole images, by which a classifier tells, in the teacher's deviations
+    means: float = 0.1  # L1 of the means of such features over whole images, by which a classifier tells, in the teacher's deviations
+    bias: float = 1.0  # squares of how far these lie apart on average, over images
+    decay: float = 0.95  # of that average, from image to image
     known: int = 32  # images of the teacher by which those deviations are known
     exact: float = 0.25  # share of the steps, the last ones, without bfloat16
     average: float = 0.998  # of the weights, from step to step
@@ -141,9 +144,40 @@ def strength(images: Tensor) -> Tensor:
     return F.avg_pool2d((images - local_mean(images, 7)).abs(), 16)
 
 
+class Bias(nn.Module):
+    """How far descriptions (N, D) lie from the teacher's on average, in its deviations `spread` (D,): what is one image's alone is nought.
+
+    The average is a moving one, over all processes.
+    """
+
+    def __init__(self, spread: Tensor, decay: float) -> None:
+        super().__init__()
+        self.decay = decay
+        self.register_buffer("spread", spread, persistent=False)
+        self.register_buffer("average", torch.zeros_like(spread))
+
+    def forward(self, ours: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The L1 of one image after the other, a loss whose gradient is that of the average's mean square, and that."""
+        apart = ((ours - wanted.detach()) / self.spread).clamp(-5, 5)
+        with torch.no_grad():
+            new = apart.mean(0)
+            if dist.is_initialized():
+                dist.all_reduce(new)
+                new /= dist.get_world_size()
+            self.average.lerp_(new, 1 - self.decay)
+        return apart.abs().mean(), 2 * (self.average * apart).mean(), self.average.square().mean()
+
+
+def describe(extractor: Features, view: View | None, images: Tensor, disc: Tensor, generator: torch.Generator) -> Tensor:
+    """Images (N, 3, H, W) in numbers (N, D): as wholes in a view, or, where it is None, what lies around the disc at `disc` (1, 2)."""
+    if view is None:
+        return extractor.describe_disc(images, disc.expand(len(images), -1), generator)
+    return extractor.describe(images, view, generator)
+
+
 @torch.no_grad()
-def deviations(run: Run, teacher: Pix2Pix, trees: Tensor, extractors: list[Features], views: list[View]) -> list[list[Tensor]]:
-    """How far the teacher's images differ in what `extractors` describe in `views`: (D,) for each of both. Made once a run."""
+def biases(run: Run, teacher: Pix2Pix, trees: Tensor, extractors: list[Features], views: list[View | None]) -> nn.ModuleList:
+    """A `Bias` for each extractor in each of its views, by how far the teacher's own images differ there, which is found once a run."""
     painter = copy.deepcopy(teacher).to(run.device)
     config = run.config
 
@@ -152,13 +186,15 @@ def deviations(run: Run, teacher: Pix2Pix, trees: Tensor, extractors: list[Featu
         for index in trange(config.known, desc="deviations", mininterval=5):
             generator = random_numbers(config.seed, index, 2)
             vessels, style, noise = (x.to(run.device) for x in example(trees, teacher, generator))
-            image = painter(vessels, fov, style, noise)
+            disc = painter.disc_finder.locate(vessels)
+            image = painter(vessels, fov, style, noise, disc=disc)
             for pair in itertools.product(range(len(extractors)), range(len(views))):
-                found.setdefault(pair, []).append(extractors[pair[0]].describe(image, views[pair[1]], generator))
+                found.setdefault(pair, []).append(describe(extractors[pair[0]], views[pair[1]], image, disc, generator))
         return {f"{e} {v}": torch.cat(each).std(0).clamp(min=1e-4).cpu() for (e, v), each in found.items()}
 
     found = run.once("deviations", make, config.start, seed=config.seed, size=config.size, count=config.known)
-    return [[found[f"{e} {v}"].to(run.device) for v in range(len(views))] for e in range(len(extractors))]
+    each = itertools.product(range(len(extractors)), range(len(views)))
+    return nn.ModuleList(Bias(found[f"{e} {v}"], config.decay) for e, v in each).to(run.device)
 
 
 def main(config: Config) -> None:
@@ -173,9 +209,9 @@ def main(config: Config) -> None:
         part.requires_grad_(False)
     optimiser = Adam([p for p in model.parameters() if p.requires_grad], config.lr, betas=(0.9, 0.99))
     ema = EMA(model, config.average)
-    run.restore(model=model, ema=ema.model, optimiser=optimiser)
-    fov, views = field_of_view(config.size).to(run.device)[None], views_of(config.size)[0][:2]
-    spread = deviations(run, teacher, trees, extractors, views)
+    fov, views = field_of_view(config.size).to(run.device)[None], [*views_of(config.size)[0][:2], None]
+    bias = biases(run, teacher, trees, extractors, views)
+    run.restore(model=model, ema=ema.model, optimiser=optimiser, bias=bias)
     for step, generator in run.steps():
         vessels, style, noise = (x.to(run.device) for x in example(trees, teacher, generator))
         exact = step >= (1 - config.exact) * config.steps
@@ -192,14 +228,16 @@ def main(config: Config) -> None:
         pair = disc_crop(pair, disc.expand(2, -1), crop, generator) if near else random_crop(pair, crop, generator)
         features = [stage.chunk(2) for stage in extractors[step % len(extractors)](pair)]
         perceptual = sum(F.l1_loss(a, b.detach()) / b.detach().std() for a, b in features)
-        network, view = step % len(extractors), int(torch.randint(0, len(views), (1,), generator=generator))
-        ours, wanted_means = extractors[network].describe(torch.cat((painted, target)), views[view], generator).chunk(2)
-        means = ((ours - wanted_means.detach()) / spread[network][view]).abs().clamp(max=5).mean()
+        turn = step % len(bias)
+        network, view = divmod(turn, len(views))
+        described = describe(extractors[network], views[view], torch.cat((painted, target)), disc, generator)
+        means, systematic, square = bias[turn](*described.chunk(2))
         loss = apart(painted, target, config) + config.levels * sum(levels)
-        loss = loss + config.strength * faint + config.perceptual * perceptual + config.means * means
+        loss = loss + config.strength * faint + config.perceptual * perceptual + config.means * means + config.bias * systematic
         run.update(optimiser, loss, clip=0.1)
         ema.update(model, step)
-        run.log(loss=loss, image=F.l1_loss(painted, target), levels=sum(levels), strength=faint, perceptual=perceptual, means=means)
+        terms = {"levels": sum(levels), "strength": faint, "perceptual": perceptual, "means": means, "bias": square}
+        run.log(loss=loss, image=F.l1_loss(painted, target), **terms)
         if run.due():
             with torch.no_grad():
                 now = ema.model(vessels, fov, style, noise)

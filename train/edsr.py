@@ -36,7 +36,7 @@ class Config:
     lr: float = 4e-4
     degraded: float = 0.3  # share of the small patches, at most 0.5
     width: int = 32  # of ours; EDSR-baseline is as the paper has it
-    blocks: int = 13
+    blocks: int = 13  # residual ones
     seed: int = 0
     log_every: int = 20
     save_every: int = 100

@@ -8,8 +8,10 @@ import argparse
 import atexit
 import dataclasses
 import hashlib
+import inspect
 import json
 import os
+import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -29,16 +31,38 @@ from retsynth import checkpoint
 from retsynth.images import write_bytes
 
 INPUTS = ("vae", "prior", "denoiser", "start", "guide")  # options that name weight files
+COMMON = {  # help for options that many scripts have
+    "data": "DRIVE's folder",
+    "vae": "weight file",
+    "prior": "weight file",
+    "denoiser": "weight file",
+    "start": "weight file to start from",
+    "out": "weight file to write; the run's checkpoint, log and samples go to a folder beside it",
+    "steps": "of the optimiser",
+    "batch": "examples of a step, in each process",
+    "crop": "side of what the losses see, px",
+    "size": "side of the images, px",
+    "lr": "learning rate",
+    "width": "channels at the first level",
+    "trees": "sampled, to be painted",
+    "seed": "of weights and examples",
+    "log_every": "steps",
+    "save_every": "steps from checkpoint to checkpoint",
+    "sample_every": "steps from sample to sample, each with the weight file so far",
+}
 MAY_CHANGE = {"data", "out", "steps", "log_every", "save_every", "sample_every", "workers"}  # when a run that was stopped goes on
 
 
 def parse(config_class: type, description: str | None = None):
-    """A frozen config dataclass from the command line: one `--flag` a field; fields without a default are required."""
-    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    """A frozen config dataclass from the command line: one `--flag` a field; fields without a default are required. The comment beside a
+    field is its help."""
+    comments = COMMON | dict(re.findall(r"^    (\w+):.*  # (.+)$", inspect.getsource(config_class), re.MULTILINE))
+    parser = argparse.ArgumentParser(description=description)
     for field in dataclasses.fields(config_class):
         required = field.default is dataclasses.MISSING
+        said = comments.get(field.name, "") + ("" if required else f" (default: {field.default if field.default != '' else 'none'})")
         extra = {"required": True} if required else {"default": field.default}
-        parser.add_argument("--" + field.name.replace("_", "-"), type=field.type, help=field.metadata.get("help", " "), **extra)
+        parser.add_argument("--" + field.name.replace("_", "-"), type=field.type, help=said.strip().replace("%", "%%"), **extra)
     return config_class(**vars(parser.parse_args()))
 
 

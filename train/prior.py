@@ -34,8 +34,8 @@ class Config:
     size: int = SIZE
     lr: float = 8e-4
     width: int = 96
-    wider: int = 144
-    start: str = ""  # a weight file to start from
+    wider: int = 144  # channels at the others
+    start: str = ""
     guide: str = ""  # a weaker flow's weight file: what `start` does better than it is learned as if it did more so
     guidance: float = 2.0  # how much more so
     seed: int = 0

@@ -21,11 +21,11 @@ class Config:
     crop: int = 256
     lr: float = 1e-3
     kl: float = 0.3  # weight of the KL against the mean cross-entropy, both per pixel; 1 would be the ELBO
-    adversarial: float = 0.02
-    adversarial_from: int = 500
-    z_channels: int = 4
+    adversarial: float = 0.02  # weight of the discriminator of crops
+    adversarial_from: int = 500  # the step from which on it counts
+    z_channels: int = 4  # of the latent
     width: int = 48
-    start: str = ""  # a weight file to start from
+    start: str = ""
     noise: float = 0.0  # above 0, the decoder alone learns on, to see through noise of up to as many standard deviations in the latent
     seed: int = 0
     log_every: int = 10

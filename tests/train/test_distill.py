@@ -62,3 +62,18 @@ def test_what_is_learned_is_the_teachers_painting(teacher, tmp_path, monkeypatch
     assert errors[1] < errors[0] / 3, errors
     same = [name.split(".")[0] for name, x in after.state_dict().items() if torch.equal(x, before.state_dict()[name].half().float())]
     assert {"style_encoder", "texture_encoder", "disc_finder", "style_codes", "style_factor", "style_controls"} <= set(same)
+
+
+def test_bias_is_what_stays_of_a_difference_over_many_images():
+    spread = torch.tensor([1.0, 2.0, 4.0])
+    bias, generator = distill.Bias(spread, decay=0.95), torch.Generator().manual_seed(0)
+    for _ in range(400):
+        ours = torch.randn(1, 3, generator=generator)
+        each, loss, square = bias(ours + torch.tensor([2.0, 0.0, 0.0]), torch.zeros(1, 3))
+    assert bias.average[0] == pytest.approx(2, abs=0.5)
+    assert bias.average[1:].abs().max() < 0.3  # what differs from image to image alone
+    assert float(square) == pytest.approx(float(bias.average.square().mean()))
+    assert float(each) > 0.5
+    ours.requires_grad_()
+    bias(ours + torch.tensor([2.0, 0.0, 0.0]), torch.zeros(1, 3))[1].backward()
+    torch.testing.assert_close(ours.grad[0], 2 / 3 * bias.average / spread)  # of the mean square of the average

@@ -1,9 +1,11 @@
+import importlib
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
-from dataclasses import replace
+from dataclasses import MISSING, fields, replace
 from pathlib import Path
 
 import pytest
@@ -14,6 +16,7 @@ from retsynth import checkpoint
 from retsynth.pix2pix import Pix2Pix
 from tests.train import tiny
 from train import pix2pix, vae
+from train.loop import parse
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
@@ -31,6 +34,21 @@ def weights(folder: Path, script: str) -> dict[str, torch.Tensor]:
 
 def logged_steps(folder: Path, script: str) -> list[int]:
     return [json.loads(line)["step"] for line in (folder / f"{script}.run" / "log.jsonl").read_text().splitlines()]
+
+
+@pytest.mark.parametrize("script", tiny.OPTIONS)
+def test_help_says_what_each_option_is(monkeypatch, capsys, script):
+    module = importlib.import_module(f"train.{script}")
+    monkeypatch.setattr("sys.argv", [script, "--help"])
+    with pytest.raises(SystemExit):
+        parse(module.Config, module.__doc__)
+    options = capsys.readouterr().out.partition("\noptions:\n")[2]
+    said = {flag: " ".join(text.split()) for flag, text in re.findall(r"^  --([a-z0-9-]+) [A-Z0-9_]+((?:.|\n(?!  -))*)", options, re.M)}
+    assert {field.name.replace("_", "-") for field in fields(module.Config)} == set(said)
+    for field in fields(module.Config):
+        text, _, default = said[field.name.replace("_", "-")].partition(" (default: ")
+        assert text, field.name
+        assert field.default is MISSING or default == f"{field.default if field.default != '' else 'none'})"
 
 
 @pytest.fixture(scope="module")
