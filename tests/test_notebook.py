@@ -363,6 +363,11 @@ def test_an_enlarged_photograph_is_not_called_synthetic(page, pictures):
     assert "Synthetic" not in Image.open(calls["upscale"](pictures["photo.png"])).text["Comment"]
 
 
+def test_an_enlargement_is_kept_under_the_name_of_what_it_is_of(page, pictures):
+    *_, keep, _, _ = run(page, "enlarge", given("enlarge", pictures))
+    assert Path(keep["value"]).name == "photo_x2.png"
+
+
 def test_an_empty_sheet_is_no_mistake(page, pictures):
     state, note, history, *_ = run(page, "draw", given("draw", pictures) | {"drawing": ""})
     assert (state, history) == ("idle", None) and "draw a vessel" in note["text"]

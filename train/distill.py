@@ -209,7 +209,7 @@ def main(config: Config) -> None:
         part.requires_grad_(False)
     optimiser = Adam([p for p in model.parameters() if p.requires_grad], config.lr, betas=(0.9, 0.99))
     ema = EMA(model, config.average)
-    fov, views = field_of_view(config.size).to(run.device)[None], [*views_of(config.size)[0][:2], None]
+    fov, views = field_of_view(config.size).to(run.device)[None], [*views_of(config.size)[0][1:], None]
     bias = biases(run, teacher, trees, extractors, views)
     run.restore(model=model, ema=ema.model, optimiser=optimiser, bias=bias)
     for step, generator in run.steps():
@@ -230,8 +230,11 @@ def main(config: Config) -> None:
         perceptual = sum(F.l1_loss(a, b.detach()) / b.detach().std() for a, b in features)
         turn = step % len(bias)
         network, view = divmod(turn, len(views))
-        described = describe(extractors[network], views[view], torch.cat((painted, target)), disc, generator)
-        means, systematic, square = bias[turn](*described.chunk(2))
+        described = []
+        for image in (painted, target):  # moved by the same
+            by = random_numbers(config.seed, step, run.rank, 3)
+            described.append(describe(extractors[network], views[view], image, disc, by))
+        means, systematic, square = bias[turn](*described)
         loss = apart(painted, target, config) + config.levels * sum(levels)
         loss = loss + config.strength * faint + config.perceptual * perceptual + config.means * means + config.bias * systematic
         run.update(optimiser, loss, clip=0.1)

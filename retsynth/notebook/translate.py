@@ -48,7 +48,8 @@ def paint(run: Run, drawing: str, style: int, photo: str | None, seed: int, **co
     run.reads("vessels.png", vessels)
     if photo:
         run.reads("photograph.png", photo)
-    yield run.png("fundus", fundus, shown=True, **notes), gr.update(value=run.png("vessels", mask, **notes), interactive=True)
+    kept = run.png("drawing_vessels", mask, **notes)
+    yield run.png("drawing_fundus", fundus, shown=True, **notes), gr.update(value=kept, interactive=True)
 
 
 def painted(mask: Tensor, style: int, photo: str | None, seed: int, controls: dict[str, float]) -> tuple[Tensor, dict[str, object]]:

@@ -50,8 +50,9 @@ def enlarge(run: Run, upload: str | None, halve: bool):
     large = pipe().upscale_array(np.asarray(picture))
     bicubic = np.asarray(picture.resize((picture.width * 2, picture.height * 2), Image.Resampling.BICUBIC))
     run.reads("upload.png", upload)
-    before = run.png("bicubic", bicubic, Comment="Enlarged. Not for diagnosis.", method="bicubic", halved=halve)
-    after = run.png("edsr", large, shown=True, **enlargement_notes(upload) | {"method": "EDSR", "halved": halve})
+    name = Path(upload).stem[:100]  # what is kept is called after what it was made of
+    before = run.png(f"{name}_bicubic", bicubic, Comment="Enlarged. Not for diagnosis.", method="bicubic", halved=halve)
+    after = run.png(f"{name}_x2", large, shown=True, **enlargement_notes(upload) | {"method": "EDSR", "halved": halve})
     loupe = {"before": FileData(path=before).model_dump(), "after": FileData(path=after).model_dump()}
     return (before, after), loupe, gr.update(value=after, interactive=True), _scores(bicubic, large, reference)
 
