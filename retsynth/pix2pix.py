@@ -193,13 +193,16 @@ class Pix2Pix(nn.Module):
             raise ValueError(f"texture_channels must be 16, as many as noise has pixels in 4 x 4, got {config.texture_channels}")
         self.coarse = (16 // config.cell).bit_length() - 1  # the level where a pixel is 16, and the texture enters
         self.texture = nn.Conv2d(config.texture_channels, channels[self.coarse], 3, padding=1)
+        self.grain = nn.Linear(config.style_channels, 3)
         if config.cell == 4:
             self.to_detail = nn.Conv2d(channels[0], DETAIL, 1)
             self.detail = nn.Conv2d(DETAIL + 4 + 1, DETAIL, 3, padding=1)
-        self.to_fine = nn.Conv2d(DETAIL if config.cell == 4 else channels[0], config.fine, 1)
-        self.fine = nn.Conv2d(config.fine + 1 + 3, config.fine, 3, padding=1)
-        self.grain = nn.Linear(config.style_channels, 3)
-        self.to_rgb = nn.Conv2d(config.fine, 3, 3, padding=1)
+            self.fine = nn.Conv2d(DETAIL + 4 + 4 * 3, 4 * config.fine, 3, padding=1)
+            self.to_rgb = nn.Conv2d(4 * config.fine, 4 * 3, 3, padding=1)
+        else:
+            self.to_fine = nn.Conv2d(channels[0], config.fine, 1)
+            self.fine = nn.Conv2d(config.fine + 1 + 3, config.fine, 3, padding=1)
+            self.to_rgb = nn.Conv2d(config.fine, 3, 3, padding=1)
         self.register_buffer("style_codes", torch.zeros(config.looks, config.style_channels))
         self.register_buffer("style_factor", torch.eye(config.style_channels))
         self.register_buffer("style_controls", torch.zeros(len(CONTROLS), config.style_channels + 1))
@@ -240,24 +243,30 @@ class Pix2Pix(nn.Module):
             if level == self.coarse:
                 h = h.add_(self.texture(texture))
             h = self.blocks[level](h, style, noises[level - len(levels)])
-        if self.config.cell == 4:
-            h = F.interpolate(self.to_detail(h), scale_factor=2, mode="bilinear", align_corners=False)
-            h = self.detail(beside(h, drawn, noises[0]))
-        # Doubled bilinearly: a pixel shuffle would print its two-pixel lattice on plain ground. All at half the size, as phases.
-        h = self.to_fine(F.silu(h, inplace=True))
         # each colour's grain is the same noise seen elsewhere, a third of the image away: as good as three, in a third of the time
         third = quarters.shape[2] // 3, quarters.shape[3] // 3
         grain = [quarters.roll((colour * third[0], colour * third[1]), (2, 3)) for colour in range(3)]
-        h = beside(h, drawn, *grain)
+        if self.config.cell == 4:
+            h = F.interpolate(self.to_detail(h), scale_factor=2, mode="bilinear", align_corners=False)
+            h = F.silu(self.detail(beside(h, drawn, noises[0])), inplace=True)
+            strengths = (1 + self.grain(style))[:, :, None, None, None].unbind(1)
+            h = F.silu(self.fine(beside(h, drawn, *(one * strength for one, strength in zip(grain, strengths, strict=True)))), inplace=True)
+            return self._image(h, self.to_rgb.weight, self.to_rgb.bias, fov)
+        # Doubled bilinearly: a pixel shuffle would print its two-pixel lattice on plain ground. All at half the size, as phases.
+        h = beside(self.to_fine(F.silu(h, inplace=True)), drawn, *grain)
         doubled, same, own = self.fine.weight.split((self.config.fine, 1, 3), dim=1)
         bias, painted = self.fine.bias.repeat_interleave(4), []
         for one, strength in zip(h.split(1), 1 + self.grain(style), strict=True):  # a style's grain is as strong as its weights
             phased = of_phases(torch.cat((same, own * strength[:, None, None]), 1))
             painted.append(F.conv2d(one, torch.cat((of_doubled(doubled), phased), 1), bias, padding=1))
-        h = painted[0] if len(painted) == 1 else torch.cat(painted)
+        h = F.silu(painted[0] if len(painted) == 1 else torch.cat(painted), inplace=True)
+        return self._image(h, of_phases(self.to_rgb.weight), self.to_rgb.bias.repeat_interleave(4), fov)
+
+    @staticmethod
+    def _image(h: Tensor, weight: Tensor, bias: Tensor, fov: Tensor) -> Tensor:
+        """The image (N, 3, H, W) of the last hidden map (N, C, H/2, W/2), by weights (12, C, 3, 3) for the four phases of three colours."""
         # 16 channels with four of nothing are done sooner than 12: a core works on eight at a time
-        weight, bias = F.pad(of_phases(self.to_rgb.weight), (0,) * 7 + (4,)), F.pad(self.to_rgb.bias.repeat_interleave(4), (0, 4))
-        h = F.conv2d(F.silu(h, inplace=True), weight, bias, padding=1)[:, :12]
+        h = F.conv2d(h, F.pad(weight, (0,) * 7 + (4,)), F.pad(bias, (0, 4)), padding=1)[:, :12]
         # a sigmoid hardly reaches 0 and 1, and red is at 1 in a tenth of a photograph
         return shuffled(h).float().sigmoid().mul(1.04).sub_(0.02).clamp_(0, 1).mul_(fov)
 

@@ -21,6 +21,7 @@ from tqdm import trange
 
 from retsynth import checkpoint
 from retsynth.pix2pix import CONTROLS, Pix2Pix, StyledBlock
+from retsynth.polyphase import of_phases
 from train.data import SIZE, field_of_view, random_grid, warp, whole
 from train.drawing import drawn, erased
 from train.loop import EMA, Run, parse, random_numbers
@@ -57,10 +58,10 @@ class Config:
 
 
 def slimmed(teacher: Pix2Pix) -> Pix2Pix:
-    """A network without the teacher's first level, with a third of the channels within a block and two thirds at full size. It begins with
-    what fits of the teacher's weights."""
+    """A network without the teacher's first level, with a third of the channels within a block and at full size. It begins with what fits
+    of the teacher's weights."""
     size = teacher.config
-    model = Pix2Pix(replace(size, cell=4, width=2 * size.width, depth=size.depth - 1, squeeze=3, fine=size.fine * 2 // 3))
+    model = Pix2Pix(replace(size, cell=4, width=2 * size.width, depth=size.depth - 1, squeeze=3, fine=size.fine // 3))
     for name in ("style_encoder", "texture_encoder", "disc_finder", "texture", "grain"):
         getattr(model, name).load_state_dict(getattr(teacher, name).state_dict())
     for name in ("style_codes", "style_factor", "style_controls"):
@@ -73,10 +74,10 @@ def slimmed(teacher: Pix2Pix) -> Pix2Pix:
         fine = model.config.fine
         counts = teacher.to_rgb.weight.flatten(2).norm(dim=(0, 2)) * teacher.fine.weight[:, -3:].flatten(1).norm(dim=1)
         kept = counts.topk(fine).indices.sort().values
-        model.fine.weight[:, fine:].copy_(teacher.fine.weight[kept][:, -4:])
-        model.fine.bias.copy_(teacher.fine.bias[kept])
-        model.to_rgb.weight.copy_(teacher.to_rgb.weight[:, kept])
-        model.to_rgb.bias.copy_(teacher.to_rgb.bias)
+        model.fine.weight[:, -16:].copy_(of_phases(teacher.fine.weight[kept][:, -4:]))
+        model.fine.bias.copy_(teacher.fine.bias[kept].repeat_interleave(4))
+        model.to_rgb.weight.copy_(of_phases(teacher.to_rgb.weight[:, kept]))
+        model.to_rgb.bias.copy_(teacher.to_rgb.bias.repeat_interleave(4))
     return model
 
 
