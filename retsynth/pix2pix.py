@@ -197,8 +197,8 @@ class Pix2Pix(nn.Module):
         if config.cell == 4:
             self.to_detail = nn.Conv2d(channels[0], DETAIL, 1)
             self.detail = nn.Conv2d(DETAIL + 4 + 1, DETAIL, 3, padding=1)
-            self.fine = nn.Conv2d(DETAIL + 4 + 4 * 3, 4 * config.fine, 3, padding=1)
-            self.to_rgb = nn.Conv2d(4 * config.fine, 4 * 3, 3, padding=1)
+            self.fine = nn.Conv2d(DETAIL + 4, 4 * config.fine, 3, padding=1)
+            self.to_rgb = nn.Conv2d(4 * config.fine + 4 * 3, 4 * 3, 3, padding=1)
         else:
             self.to_fine = nn.Conv2d(channels[0], config.fine, 1)
             self.fine = nn.Conv2d(config.fine + 1 + 3, config.fine, 3, padding=1)
@@ -249,8 +249,9 @@ class Pix2Pix(nn.Module):
         if self.config.cell == 4:
             h = F.interpolate(self.to_detail(h), scale_factor=2, mode="bilinear", align_corners=False)
             h = F.silu(self.detail(beside(h, drawn, noises[0])), inplace=True)
+            h = F.silu(self.fine(beside(h, drawn)), inplace=True)
             strengths = (1 + self.grain(style))[:, :, None, None, None].unbind(1)
-            h = F.silu(self.fine(beside(h, drawn, *(one * strength for one, strength in zip(grain, strengths, strict=True)))), inplace=True)
+            h = beside(h, *(one * strength for one, strength in zip(grain, strengths, strict=True)))
             return self._image(h, self.to_rgb.weight, self.to_rgb.bias, fov)
         # Doubled bilinearly: a pixel shuffle would print its two-pixel lattice on plain ground. All at half the size, as phases.
         h = beside(self.to_fine(F.silu(h, inplace=True)), drawn, *grain)

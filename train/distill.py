@@ -42,6 +42,7 @@ class Config:
     lr: float = 1e-3
     coarse: float = 1.0  # L1 on images pooled by 4, beside that of all pixels
     coarser: float = 0.5  # pooled by 16
+    lattice: float = 4.0  # L1 of each of the four phases, pooled by 16: what is drawn as phases tends to differ from one to the next
     levels: float = 0.01  # L1 of each level's values, in their standard deviations
     strength: float = 4.0  # L1 of how strong what is finer than 7 px is, from place to place: L1 of pixels leaves it too faint
     perceptual: float = 0.05  # L1 of ImageNet features, in their standard deviations, of crops of 256 px, half of them with the disc
@@ -70,13 +71,13 @@ def slimmed(teacher: Pix2Pix) -> Pix2Pix:
         getattr(model, name).load_state_dict(getattr(teacher, name)[1:].state_dict())
     for slim, block in zip(model.blocks, teacher.blocks[1:], strict=True):
         squeeze(slim, block)
-    with torch.no_grad():  # of the channels at full size those that show the grain most
-        fine = model.config.fine
-        counts = teacher.to_rgb.weight.flatten(2).norm(dim=(0, 2)) * teacher.fine.weight[:, -3:].flatten(1).norm(dim=1)
-        kept = counts.topk(fine).indices.sort().values
-        model.fine.weight[:, -16:].copy_(of_phases(teacher.fine.weight[kept][:, -4:]))
+    with torch.no_grad():  # of the channels at full size those that show the vessels most
+        inner = len(model.fine.weight)
+        counts = teacher.to_rgb.weight.flatten(2).norm(dim=(0, 2)) * teacher.fine.weight[:, -4].flatten(1).norm(dim=1)
+        kept = counts.topk(model.config.fine).indices.sort().values
+        model.fine.weight[:, -4:].copy_(of_phases(teacher.fine.weight[kept][:, -4:-3]))
         model.fine.bias.copy_(teacher.fine.bias[kept].repeat_interleave(4))
-        model.to_rgb.weight.copy_(of_phases(teacher.to_rgb.weight[:, kept]))
+        model.to_rgb.weight[:, :inner].copy_(of_phases(teacher.to_rgb.weight[:, kept]))
         model.to_rgb.bias.copy_(teacher.to_rgb.bias.repeat_interleave(4))
     return model
 
@@ -135,9 +136,10 @@ def example(trees: Tensor, teacher: Pix2Pix, generator: torch.Generator) -> tupl
 
 
 def apart(image: Tensor, target: Tensor, config: Config) -> Tensor:
-    """L1 of images (N, 3, H, W), as they are and pooled."""
+    """L1 of images (N, 3, H, W), as they are, pooled, and phase by phase."""
     weights = {1: 1.0, 4: config.coarse, 16: config.coarser}
-    return sum(weight * F.l1_loss(F.avg_pool2d(image, by), F.avg_pool2d(target, by)) for by, weight in weights.items())
+    pooled = sum(weight * F.l1_loss(F.avg_pool2d(image, by), F.avg_pool2d(target, by)) for by, weight in weights.items())
+    return pooled + config.lattice * F.avg_pool2d(F.pixel_unshuffle(image - target, 2), 8).abs().mean()
 
 
 def strength(images: Tensor) -> Tensor:
