@@ -56,7 +56,9 @@ MAY_CHANGE = {"data", "out", "steps", "log_every", "save_every", "sample_every",
 def parse(config_class: type, description: str | None = None):
     """A frozen config dataclass from the command line: one `--flag` a field; fields without a default are required. The comment beside a
     field is its help."""
-    comments = COMMON | dict(re.findall(r"^    (\w+):.*  # (.+)$", inspect.getsource(config_class), re.MULTILINE))
+    comments = dict(COMMON)
+    with suppress(OSError):  # a script that runs within another, under a profiler for one, has no source: less help, and no harm
+        comments |= re.findall(r"^    (\w+):.*  # (.+)$", inspect.getsource(config_class), re.MULTILINE)
     parser = argparse.ArgumentParser(description=description)
     for field in dataclasses.fields(config_class):
         required = field.default is dataclasses.MISSING
