@@ -181,10 +181,10 @@ def describe(extractor: Features, view: View | None, images: Tensor, disc: Tenso
 @torch.no_grad()
 def biases(run: Run, teacher: Pix2Pix, trees: Tensor, extractors: list[Features], views: list[View | None]) -> nn.ModuleList:
     """A `Bias` for each extractor in each of its views, by how far the teacher's own images differ there, which is found once a run."""
-    painter = copy.deepcopy(teacher).to(run.device)
     config = run.config
 
     def make() -> dict[str, Tensor]:
+        painter = copy.deepcopy(teacher).to(run.device)
         fov, found = field_of_view(config.size).to(run.device)[None], {}
         for index in trange(config.known, desc="deviations", mininterval=5):
             generator = random_numbers(config.seed, index, 2)
@@ -195,7 +195,7 @@ def biases(run: Run, teacher: Pix2Pix, trees: Tensor, extractors: list[Features]
                 found.setdefault(pair, []).append(describe(extractors[pair[0]], views[pair[1]], image, disc, generator))
         return {f"{e} {v}": torch.cat(each).std(0).clamp(min=1e-4).cpu() for (e, v), each in found.items()}
 
-    found = run.once("deviations", make, config.start, seed=config.seed, size=config.size, count=config.known)
+    found = run.once("deviations", make, config.start, seed=config.seed, size=config.size, count=config.known, views=views)
     each = itertools.product(range(len(extractors)), range(len(views)))
     return nn.ModuleList(Bias(found[f"{e} {v}"], config.decay) for e, v in each).to(run.device)
 

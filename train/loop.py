@@ -55,7 +55,7 @@ MAY_CHANGE = {"data", "out", "steps", "log_every", "save_every", "sample_every",
 
 def parse(config_class: type, description: str | None = None):
     """A frozen config dataclass from the command line: one `--flag` a field; fields without a default are required. The comment beside a
-    field is its help."""
+    field is its help. Ends the script with one sentence, before anything is written, where DRIVE's folder or a weight file is not there."""
     comments = dict(COMMON)
     with suppress(OSError):  # a script that runs within another, under a profiler for one, has no source: less help, and no harm
         comments |= re.findall(r"^    (\w+):.*  # (.+)$", inspect.getsource(config_class), re.MULTILINE)
@@ -65,7 +65,11 @@ def parse(config_class: type, description: str | None = None):
         said = comments.get(field.name, "") + ("" if required else f" (default: {field.default if field.default != '' else 'none'})")
         extra = {"required": True} if required else {"default": field.default}
         parser.add_argument("--" + field.name.replace("_", "-"), type=field.type, help=said.strip().replace("%", "%%"), **extra)
-    return config_class(**vars(parser.parse_args()))
+    options = vars(parser.parse_args())
+    for name in ("data", *INPUTS):
+        if (path := options.get(name)) and not Path(path).exists():
+            parser.error(f"argument --{name}: there is no {path}")
+    return config_class(**options)
 
 
 def half(device: torch.device) -> torch.autocast:

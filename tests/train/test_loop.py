@@ -50,13 +50,19 @@ def train(config, stop=None):
     return run, model, optimiser
 
 
-def test_flags_are_the_fields_of_the_config(monkeypatch):
-    monkeypatch.setattr("sys.argv", ["train", "--data", "there", "--save-every", "7", "--lr", "1e-3"])
-    assert parse(Config) == Config(data="there", save_every=7, lr=1e-3)
+def test_flags_are_the_fields_of_the_config(monkeypatch, tmp_path):
+    monkeypatch.setattr("sys.argv", ["train", "--data", str(tmp_path), "--save-every", "7", "--lr", "1e-3"])
+    assert parse(Config) == Config(data=str(tmp_path), save_every=7, lr=1e-3)
 
 
 @pytest.mark.parametrize(
-    "flags, complaint", [([], "--data"), (["--data", "x", "--steps", "many"], "--steps"), (["--data", "x", "--no", "1"], "--no")]
+    "flags, complaint",
+    [
+        ([], "--data"),
+        (["--data", ".", "--steps", "many"], "--steps"),
+        (["--data", ".", "--no", "1"], "--no"),
+        (["--data", "away"], "--data: there is no away"),
+    ],
 )
 def test_bad_flags_are_named(monkeypatch, capsys, flags, complaint):
     monkeypatch.setattr("sys.argv", ["train", *flags])
