@@ -48,6 +48,7 @@ def build() -> gr.Blocks:
             tab.select(None, js=f"() => retsynth.address('{tab.id}')", **PRIVATE)
         quick = {"queue": False, "show_progress": "hidden", **PRIVATE}
         there = page_blocks.load(asked_tab, None, tabs, **quick).then(None, js="() => retsynth.mounted()", **PRIVATE)
+        there = there.then(translate.restored, drawn.kept, drawn.look, js="() => [retsynth.kept()]", **quick)
         seeds = [made.seed, drawn.tree_seed]
         there = there.then(None, seeds, seeds, js="(...seeds) => retsynth.asked(seeds)", show_progress="hidden", **PRIVATE)
         there.then(None, js="() => retsynth.open()", **PRIVATE)

@@ -63,6 +63,12 @@ window.retsynth = {
     if (!this.used && this.seed() !== null) document.querySelector(draws ? "button.plant" : "#cell-generate button.run")?.click();
     if (draws) this.lead(null);  // a reload brings the drawing back, not the tree it began with
   },
+  keep(look) {  // of the drawing; canvas.js keeps the drawing
+    try { if (this.opened) sessionStorage.setItem("retsynth-look", JSON.stringify(look)); } catch { /* private window, as in canvas.js */ }
+  },
+  kept() {
+    try { return this.opened ? null : JSON.parse(sessionStorage.getItem("retsynth-look")); } catch { return null; }
+  },
   led: null,
   lead(seed) {  // let the address lead to the eye of a seed, or to none
     const url = new URL(location);

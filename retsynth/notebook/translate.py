@@ -69,6 +69,14 @@ def given_map(path: str | None) -> str:
     return url(read_mask(path)) if path else gr.skip()
 
 
+def restored(look: list | None) -> list:
+    """For the sliders, what page.js kept of them, which a reload brings back; they end where the seed of an edited eye lies beyond."""
+    if not look:
+        return [gr.skip()] * (2 + len(CONTROLS))
+    seeds, controls = look[:2], look[2:]
+    return [*(gr.update(value=value, maximum=max(999, value)) for value in seeds), *controls]
+
+
 def _look_of(photo: str | None) -> dict:
     """The seed of the appearance, which means nothing while a photograph's is taken."""
     return gr.update(interactive=not photo, label="Appearance: the photograph's, see below" if photo else "Appearance seed")
@@ -131,6 +139,8 @@ def tab(page: Page) -> SimpleNamespace:
     photo.change(_look_of, photo, style, queue=False, show_progress="hidden", **PRIVATE)
     for control in (canvas, style, seed, photo, *controls.values()):
         cell.bind(control.change, trigger_mode="always_last")
+    look = [style, seed, *controls.values()]
+    gr.on([each.change for each in look], None, look, js="(...look) => retsynth.keep(look)", show_progress="hidden", **PRIVATE)
     cell.aside(functools.partial(gr.on, [plant.click, tree_seed.submit]), tree, [tree_seed], canvas)
     cell.aside(given.upload, given_map, [given], canvas, on_gpu=False)
     with gr.Row(visible=False):
@@ -146,5 +156,7 @@ def tab(page: Page) -> SimpleNamespace:
             [gr.Image(format="png", label="fundus")],
             on_gpu=False,
         )
+    kept = gr.JSON(visible=False)
     shown = {"style": style, "seed": seed, "photo": photo, "photo_of": photo_of, "controls": list(controls.values())}
+    shown |= {"look": look, "kept": kept}
     return SimpleNamespace(cell=cell, canvas=canvas, fundus=fundus, tree_seed=tree_seed, enlarge=enlarge, compare=compare, **shown)

@@ -433,6 +433,23 @@ def test_a_drawing_outlives_a_reload(visit):
     assert drawing(page) == drawn
 
 
+def test_the_look_of_a_drawing_outlives_a_reload(visit, tiny_pipeline):
+    page = visit("?tab=generate&seed=75932")
+    wait_for(page, "generate", 1)
+    page.get_by_role("button", name="Edit its vessels").click()
+    new_fundus(page, None)
+    page.get_by_label("number input for Brightness").fill("1.5")
+    page.get_by_label("number input for Brightness").press("Enter")
+    drawn = read_mask(base64.b64decode(drawing(page).partition(",")[2]))
+    page.reload()
+    expect(page.get_by_label("number input for Brightness")).to_have_value("1.5")
+    expect(page.get_by_label("number input for Appearance seed")).to_have_value("75932")
+    style = tiny_pipeline.adjust(tiny_pipeline.style(75932), brightness=1.5)
+    painted, address = to_array(tiny_pipeline.translate(drawn, style=style, seed=75932)), None
+    while not np.array_equal(pixels(page, address := new_fundus(page, address)), painted):  # at first as the page begins
+        pass
+
+
 def test_two_visitors_see_only_their_own(visit, tiny_pipeline):
     pages, strokes = [visit("?tab=draw"), visit("?tab=draw")], [ARCADE, BRANCH]
     for page, points in zip(pages, strokes, strict=True):  # neither waits for the other
