@@ -193,16 +193,17 @@ class Pix2Pix(nn.Module):
             raise ValueError(f"texture_channels must be 16, as many as noise has pixels in 4 x 4, got {config.texture_channels}")
         self.coarse = (16 // config.cell).bit_length() - 1  # the level where a pixel is 16, and the texture enters
         self.texture = nn.Conv2d(config.texture_channels, channels[self.coarse], 3, padding=1)
-        self.grain = nn.Linear(config.style_channels, 3)
         if config.cell == 4:
             self.to_detail = nn.Conv2d(channels[0], DETAIL, 1)
             self.detail = nn.Conv2d(DETAIL + 4 + 1, DETAIL, 3, padding=1)
             self.fine = nn.Conv2d(DETAIL + 4, 4 * config.fine, 3, padding=1)
-            self.to_rgb = nn.Conv2d(4 * config.fine + 4 * 3, 4 * 3, 3, padding=1)
+            self.to_rgb = nn.Conv2d(4 * config.fine, 4 * 3 + 3, 3, padding=1)
+            self.grain = nn.Conv2d(4 * 3 + 4, 4 * 3 + 4, 3, padding=1, bias=False)
         else:
             self.to_fine = nn.Conv2d(channels[0], config.fine, 1)
             self.fine = nn.Conv2d(config.fine + 1 + 3, config.fine, 3, padding=1)
             self.to_rgb = nn.Conv2d(config.fine, 3, 3, padding=1)
+            self.grain = nn.Linear(config.style_channels, 3)
         self.register_buffer("style_codes", torch.zeros(config.looks, config.style_channels))
         self.register_buffer("style_factor", torch.eye(config.style_channels))
         self.register_buffer("style_controls", torch.zeros(len(CONTROLS), config.style_channels + 1))
@@ -216,8 +217,12 @@ class Pix2Pix(nn.Module):
 
     def see(self, vessels: Tensor, fov: Tensor, disc: Tensor | None = None) -> list[Tensor]:
         """The first half of `forward`, which needs neither style nor noise: the map's four phases (N, 4, H/2, W/2), then each level."""
-        drawn = unshuffled(vessels)
-        x = beside(drawn, unshuffled(fov)) if self.config.cell == 2 else beside(unshuffled(drawn), F.avg_pool2d(fov, 4))
+        if self.config.cell == 2:
+            drawn = unshuffled(vessels)
+            x = beside(drawn, unshuffled(fov))
+        else:
+            drawn = unshuffled(vessels + fov - 1)  # -1 outside the field of view: so the rim is drawn as well
+            x = beside(unshuffled(drawn.clamp(min=0)), F.avg_pool2d(fov, 4))
         disc = self.disc_finder.locate(vessels) if disc is None else disc
         x = self.stem(beside(x * 2 - 1, position(x), disc_map(disc, *x.shape[2:])))
         levels = [x]
@@ -250,9 +255,12 @@ class Pix2Pix(nn.Module):
             h = F.interpolate(self.to_detail(h), scale_factor=2, mode="bilinear", align_corners=False)
             h = F.silu(self.detail(beside(h, drawn, noises[0])), inplace=True)
             h = F.silu(self.fine(beside(h, drawn)), inplace=True)
-            strengths = (1 + self.grain(style))[:, :, None, None, None].unbind(1)
-            h = beside(h, *(one * strength for one, strength in zip(grain, strengths, strict=True)))
-            return self._image(h, self.to_rgb.weight, self.to_rgb.bias, fov)
+            h, gain = _wide(h, self.to_rgb.weight, self.to_rgb.bias).split((4 * 3, 3), 1)
+            # What is finest, grain and the vessels' edges: a part of each colour's own, and one that is as strong in each colour as the
+            # place makes it, since a colour near its limits shows little of either.
+            own, shared = self.grain(beside(*grain, drawn)).split((4 * 3, 4), 1)
+            h = (h + own).unflatten(1, (3, 4)).addcmul_(gain[:, :, None], shared[:, None])
+            return _image(h.flatten(1, 2), fov)
         # Doubled bilinearly: a pixel shuffle would print its two-pixel lattice on plain ground. All at half the size, as phases.
         h = beside(self.to_fine(F.silu(h, inplace=True)), drawn, *grain)
         doubled, same, own = self.fine.weight.split((self.config.fine, 1, 3), dim=1)
@@ -261,15 +269,7 @@ class Pix2Pix(nn.Module):
             phased = of_phases(torch.cat((same, own * strength[:, None, None]), 1))
             painted.append(F.conv2d(one, torch.cat((of_doubled(doubled), phased), 1), bias, padding=1))
         h = F.silu(painted[0] if len(painted) == 1 else torch.cat(painted), inplace=True)
-        return self._image(h, of_phases(self.to_rgb.weight), self.to_rgb.bias.repeat_interleave(4), fov)
-
-    @staticmethod
-    def _image(h: Tensor, weight: Tensor, bias: Tensor, fov: Tensor) -> Tensor:
-        """The image (N, 3, H, W) of the last hidden map (N, C, H/2, W/2), by weights (12, C, 3, 3) for the four phases of three colours."""
-        # 16 channels with four of nothing are done sooner than 12: a core works on eight at a time
-        h = F.conv2d(h, F.pad(weight, (0,) * 7 + (4,)), F.pad(bias, (0, 4)), padding=1)[:, :12]
-        # a sigmoid hardly reaches 0 and 1, and red is at 1 in a tenth of a photograph
-        return shuffled(h).float().sigmoid().mul(1.04).sub_(0.02).clamp_(0, 1).mul_(fov)
+        return _image(_wide(h, of_phases(self.to_rgb.weight), self.to_rgb.bias.repeat_interleave(4)), fov)
 
     def encode_style(self, fundus: Tensor, fov: Tensor) -> Tensor:
         """The style (N, S) of photographs (N, 3, H, W) in [0, 1] with fields of view (N, 1, H, W)."""
@@ -287,6 +287,18 @@ class Pix2Pix(nn.Module):
         within = torch.special.ndtri((share - which).clamp(1e-6, 1 - 1e-6)).to(z.dtype)
         z = torch.cat((within[:, None], z[:, 1:]), 1).clamp(-2, 2)
         return torch.cat((self.style_codes[which] + z[:, :-1] @ self.style_factor.T, z[:, -1:] * self.style_controls[-1, -1]), 1)
+
+
+def _wide(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """A 3x3 convolution to some 12 channels, done sooner as one to 16: a core works on eight at a time."""
+    more = -len(weight) % 8
+    return F.conv2d(x, F.pad(weight, (0,) * 7 + (more,)), F.pad(bias, (0, more)), padding=1)[:, : len(weight)]
+
+
+def _image(h: Tensor, fov: Tensor) -> Tensor:
+    """The image (N, 3, H, W) of values (N, 12, H/2, W/2) for its four phases, colour by colour."""
+    # a sigmoid hardly reaches 0 and 1, and red is at 1 in a tenth of a photograph
+    return shuffled(h).float().sigmoid().mul(1.04).sub_(0.02).clamp_(0, 1).mul_(fov)
 
 
 def set_contrast(fundus: Tensor, fov: Tensor, amount: Tensor) -> Tensor:

@@ -20,13 +20,13 @@ from torch.optim import Adam
 from tqdm import trange
 
 from retsynth import checkpoint
-from retsynth.pix2pix import CONTROLS, Pix2Pix, StyledBlock
+from retsynth.pix2pix import CONTROLS, Pix2Pix, StyledBlock, disc_map
 from retsynth.polyphase import of_phases
 from train.data import SIZE, field_of_view, random_grid, warp, whole
 from train.drawing import drawn, erased
 from train.loop import EMA, Run, parse, random_numbers
 from train.losses import local_mean
-from train.pix2pix import Features, View, disc_crop, random_crop, sample_trees, views_of
+from train.pix2pix import Features, View, covariance_loss, disc_crop, grain, random_crop, sample_trees, views_of
 
 
 @dataclass(frozen=True)
@@ -43,8 +43,10 @@ class Config:
     coarse: float = 1.0  # L1 on images pooled by 4, beside that of all pixels
     coarser: float = 0.5  # pooled by 16
     lattice: float = 4.0  # L1 of each of the four phases, pooled by 16: what is drawn as phases tends to differ from one to the next
+    edges: float = 1.0  # L1 on vessels, along the rim and on the disc, which are few pixels
     levels: float = 0.01  # L1 of each level's values, in their standard deviations
     strength: float = 4.0  # L1 of how strong what is finer than 7 px is, from place to place: L1 of pixels leaves it too faint
+    covariance: float = 8.0  # of the grain on the ground, on vessels, along the rim and on the disc, in the teacher's variances
     perceptual: float = 0.05  # L1 of ImageNet features, in their standard deviations, of crops of 256 px, half of them with the disc
     means: float = 0.1  # L1 of the means of such features over whole images, by which a classifier tells, in the teacher's deviations
     bias: float = 1.0  # squares of how far these lie apart on average, over images
@@ -63,7 +65,7 @@ def slimmed(teacher: Pix2Pix) -> Pix2Pix:
     of the teacher's weights."""
     size = teacher.config
     model = Pix2Pix(replace(size, cell=4, width=2 * size.width, depth=size.depth - 1, squeeze=3, fine=size.fine // 3))
-    for name in ("style_encoder", "texture_encoder", "disc_finder", "texture", "grain"):
+    for name in ("style_encoder", "texture_encoder", "disc_finder", "texture"):
         getattr(model, name).load_state_dict(getattr(teacher, name).state_dict())
     for name in ("style_codes", "style_factor", "style_controls"):
         setattr(model, name, getattr(teacher, name).clone())
@@ -72,13 +74,12 @@ def slimmed(teacher: Pix2Pix) -> Pix2Pix:
     for slim, block in zip(model.blocks, teacher.blocks[1:], strict=True):
         squeeze(slim, block)
     with torch.no_grad():  # of the channels at full size those that show the vessels most
-        inner = len(model.fine.weight)
         counts = teacher.to_rgb.weight.flatten(2).norm(dim=(0, 2)) * teacher.fine.weight[:, -4].flatten(1).norm(dim=1)
         kept = counts.topk(model.config.fine).indices.sort().values
         model.fine.weight[:, -4:].copy_(of_phases(teacher.fine.weight[kept][:, -4:-3]))
         model.fine.bias.copy_(teacher.fine.bias[kept].repeat_interleave(4))
-        model.to_rgb.weight[:, :inner].copy_(of_phases(teacher.to_rgb.weight[:, kept]))
-        model.to_rgb.bias.copy_(teacher.to_rgb.bias.repeat_interleave(4))
+        model.to_rgb.weight[:12].copy_(of_phases(teacher.to_rgb.weight[:, kept]))
+        model.to_rgb.bias[:12].copy_(teacher.to_rgb.bias.repeat_interleave(4))
     return model
 
 
@@ -142,9 +143,39 @@ def apart(image: Tensor, target: Tensor, config: Config) -> Tensor:
     return pooled + config.lattice * F.avg_pool2d(F.pixel_unshuffle(image - target, 2), 8).abs().mean()
 
 
+def difference_in(image: Tensor, target: Tensor, where: Tensor) -> Tensor:
+    """L1 of images (1, 3, H, W) on each of `where` (P, 1, H/2, W/2), cells of 2 x 2 px; the mean of all P."""
+    each = F.avg_pool2d((image - target).abs().mean(1, keepdim=True), 2)
+    return ((each * where).sum((2, 3)) / where.sum((2, 3)).clamp(min=1)).mean()
+
+
 def strength(images: Tensor) -> Tensor:
     """How far pixels lie from the mean of the 7 px around them, in means over 16 px: (N, 3, H, W) -> (N, 3, H/16, W/16)."""
     return F.avg_pool2d((images - local_mean(images, 7)).abs(), 16)
+
+
+LAGS = [(0, 0), (0, 1), (1, -1), (1, 0), (1, 1)]  # (down, across) in cells of 2 x 2 px
+
+
+def places(vessels: Tensor, fov: Tensor, disc: Tensor) -> Tensor:
+    """Where there is ground, where vessels, where the rim, and where the optic disc at `disc` (1, 2): masks (4, 1, H/2, W/2) of cells of
+    2 x 2 px of one map."""
+    inner = 1 - F.max_pool2d(1 - fov, 13, 1, 6)
+    ground = (1 - F.max_pool2d(vessels, 13, 1, 6)) * inner
+    around = (disc_map(disc, *vessels.shape[2:]) > 0.3).float() * fov
+    return 1 - F.max_pool2d(1 - torch.cat((ground, F.max_pool2d(vessels, 5, 1, 2) * inner, (1 - inner) * fov, around)), 2)
+
+
+def cell_covariance(images: Tensor, where: Tensor) -> Tensor:
+    """Of the grain of an image (1, 3, H, W) in a cell, three colours of 2 x 2 px, and in the next ones, over those cells that are in one of
+    P masks `where` (P, 1, H/2, W/2): (P, lags, 12, 12).
+
+    As `grain_covariance`, but what differs from phase to phase is told from what does not.
+    """
+    cells = F.pixel_unshuffle(grain(images), 2)
+    around = torch.cat([cells.roll(lag, (2, 3)) for lag in LAGS]).flatten(0, 1).flatten(1)  # (lags * 12, cells)
+    sums = (cells * where).flatten(2) @ around.mT  # (P, 12, lags * 12)
+    return (sums / where.sum((2, 3)).clamp(min=1)[:, None]).unflatten(2, (len(LAGS), -1)).transpose(1, 2)
 
 
 class Bias(nn.Module):
@@ -226,6 +257,8 @@ def main(config: Config) -> None:
                 painted = model(vessels, fov, style, noise, disc=disc)
         levels = [F.l1_loss(a.float(), b.float()) / b.float().std() for a, b in zip(values, wanted, strict=True)]
         faint = F.l1_loss(strength(painted), strength(target))
+        where = places(vessels, fov, disc)
+        covariance = covariance_loss(cell_covariance(painted, where), cell_covariance(target, where))
         pair, crop = torch.cat((painted, target)), config.size // 2
         near = torch.rand(1, generator=generator) < 0.5
         pair = disc_crop(pair, disc.expand(2, -1), crop, generator) if near else random_crop(pair, crop, generator)
@@ -238,11 +271,13 @@ def main(config: Config) -> None:
             by = random_numbers(config.seed, step, run.rank, 3)
             described.append(describe(extractors[network], views[view], image, disc, by))
         means, systematic, square = bias[turn](*described)
-        loss = apart(painted, target, config) + config.levels * sum(levels)
-        loss = loss + config.strength * faint + config.perceptual * perceptual + config.means * means + config.bias * systematic
+        loss = apart(painted, target, config) + config.edges * difference_in(painted, target, where[1:])
+        loss = loss + config.levels * sum(levels) + config.strength * faint + config.covariance * covariance
+        loss = loss + config.perceptual * perceptual + config.means * means + config.bias * systematic
         run.update(optimiser, loss, clip=0.1)
         ema.update(model, step)
-        terms = {"levels": sum(levels), "strength": faint, "perceptual": perceptual, "means": means, "bias": square}
+        terms = {"levels": sum(levels), "strength": faint, "covariance": covariance}
+        terms |= {"perceptual": perceptual, "means": means, "bias": square}
         run.log(loss=loss, image=F.l1_loss(painted, target), **terms)
         if run.due():
             with torch.no_grad():

@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 import torch
 
@@ -6,6 +7,7 @@ from retsynth.pix2pix import Pix2Pix, Pix2PixConfig, StyledBlock
 from tests.networks import noise, seeded, uniform
 from train import distill
 from train.data import field_of_view
+from train.pix2pix import grain
 
 
 @pytest.fixture
@@ -62,6 +64,31 @@ def test_what_is_learned_is_the_teachers_painting(teacher, tmp_path, monkeypatch
     assert errors[1] < errors[0] / 3, errors
     same = [name.split(".")[0] for name, x in after.state_dict().items() if torch.equal(x, before.state_dict()[name].half().float())]
     assert {"style_encoder", "texture_encoder", "disc_finder", "style_codes", "style_factor", "style_controls"} <= set(same)
+
+
+def test_the_grain_of_cells_is_compared_with_that_of_the_next_ones():
+    images, where = uniform(1, 3, 32, 48), (uniform(2, 1, 16, 24, seed=1) > 0.5).float()
+    covariance = distill.cell_covariance(images, where)
+    assert covariance.shape == (2, 5, 12, 12)
+    fine = grain(images)[0].numpy()
+    cells = fine.reshape(3, 16, 2, 24, 2).transpose(0, 2, 4, 1, 3).reshape(12, 16, 24)
+    for p, mask in enumerate(where[:, 0].numpy() > 0):
+        for lag, (down, across) in enumerate(distill.LAGS):
+            there = np.array([np.roll(cells, (down, across), (1, 2))[:, i, j] for i, j in zip(*mask.nonzero(), strict=True)])
+            here = np.array([cells[:, i, j] for i, j in zip(*mask.nonzero(), strict=True)])
+            np.testing.assert_allclose(covariance[p, lag], here.T @ there / mask.sum(), rtol=1e-4, atol=1e-4)
+
+
+def test_places_are_ground_vessels_rim_and_disc():
+    fov, vessels = field_of_view(128)[None], torch.zeros(1, 1, 128, 128)
+    vessels[..., 60:66, :] = 1
+    ground, near, rim, disc = distill.places(vessels * fov, fov, torch.tensor([[0.5, -0.5]]))[:, 0].bool()
+    assert ground.any() and near.any() and rim.any()
+    assert not (ground & near).any() and not (ground & rim).any() and not (near & rim).any()
+    assert near[31, 32] and not ground[31 + 4, 32] and ground[31 + 12, 32]
+    rows, columns = disc.nonzero().float().mean(0)
+    assert (float(rows) + 0.5) / 32 - 1 == pytest.approx(-0.5, abs=0.05) and (float(columns) + 0.5) / 32 - 1 == pytest.approx(0.5, abs=0.05)
+    assert disc.float().mean() < 0.05
 
 
 def test_bias_is_what_stays_of_a_difference_over_many_images():
