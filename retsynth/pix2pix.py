@@ -25,7 +25,7 @@ CONTROLS = ("brightness", "pigmentation", "contrast")  # what a person may chang
 class Pix2PixConfig:
     style_channels: int = 8
     texture_channels: int = 16  # at 1/16 of the resolution
-    cell: int = 2  # pixels a side that are one at the first level; 4: what is finer is drawn by one convolution
+    cell: int = 2  # pixels a side that are one at the first level; 4: what is finer is drawn by a few convolutions
     width: int = 24  # channels at the first level
     depth: int = 6  # levels; 5 or more, or 4 where a cell is 4: the texture enters above the deepest
     most: int = 144  # channels at the deepest levels
@@ -35,6 +35,7 @@ class Pix2PixConfig:
 
 
 DETAIL = 16  # channels of what is finer than a cell of 4 pixels
+SKETCH = 8  # channels of the first look at the map, at half of full size, where `cell` is 4
 
 
 class Down(nn.Module):
@@ -184,7 +185,12 @@ class Pix2Pix(nn.Module):
         self.step = config.cell * 2 ** (config.depth - 1)
         if config.cell not in (2, 4):
             raise ValueError(f"cell must be 2 or 4, got {config.cell}")
-        self.stem = nn.Conv2d((4 + 4 if config.cell == 2 else 16 + 1) + 3 + 1, channels[0], 3, padding=1)
+        if config.cell == 4:
+            self.sketch = nn.Conv2d(4, SKETCH, 3, padding=1)
+            self.stem = Down(SKETCH, channels[0])
+            self.place = nn.Conv2d(3 + 1, channels[0], 3, padding=1)
+        else:
+            self.stem = nn.Conv2d(4 + 4 + 3 + 1, channels[0], 3, padding=1)
         self.downs = nn.ModuleList(Down(a, b) for a, b in zip(channels[:-1], channels[1:], strict=True))
         self.skips = nn.ModuleList(nn.Conv2d(c, c, 1) for c in channels[:-1])
         self.blocks = nn.ModuleList(StyledBlock(c, config.style_channels, config.squeeze) for c in channels)
@@ -217,14 +223,15 @@ class Pix2Pix(nn.Module):
 
     def see(self, vessels: Tensor, fov: Tensor, disc: Tensor | None = None) -> list[Tensor]:
         """The first half of `forward`, which needs neither style nor noise: the map's four phases (N, 4, H/2, W/2), then each level."""
-        if self.config.cell == 2:
-            drawn = unshuffled(vessels)
-            x = beside(drawn, unshuffled(fov))
-        else:
-            drawn = unshuffled(vessels + fov - 1)  # -1 outside the field of view: so the rim is drawn as well
-            x = beside(unshuffled(drawn.clamp(min=0)), F.avg_pool2d(fov, 4))
         disc = self.disc_finder.locate(vessels) if disc is None else disc
-        x = self.stem(beside(x * 2 - 1, position(x), disc_map(disc, *x.shape[2:])))
+        if self.config.cell == 4:
+            drawn = unshuffled(vessels + fov - 1)  # -1 outside the field of view: so the rim is drawn as well
+            x = self.stem(self.sketch(drawn))
+            x = x.add_(self.place(beside(position(x), disc_map(disc, *x.shape[2:]))))
+        else:
+            drawn = unshuffled(vessels)
+            x = beside(drawn, unshuffled(fov)) * 2 - 1
+            x = self.stem(beside(x, position(x), disc_map(disc, *x.shape[2:])))
         levels = [x]
         for down in self.downs:
             levels.append(down(levels[-1]))

@@ -162,15 +162,12 @@ def test_every_parameter_receives_a_gradient(inputs, config):
     assert dead_parameters(model, loss) == []
 
 
-def test_a_cell_of_four_pixels_sees_each_of_them():
-    """Its first level at a quarter of the size, with all of a map that `pixel_unshuffle` by 4 gives it."""
-    model, vessels = seeded(Pix2Pix(SLIM)), uniform(1, 1, 64, 64)
+def test_a_cell_of_four_pixels_sees_each_of_them_and_where_the_field_of_view_ends():
+    model, vessels, fov = seeded(Pix2Pix(SLIM)), uniform(1, 1, 64, 64), (uniform(1, 1, 64, 64, seed=1) > 0.3).float()
     seen = []
-    model.stem.register_forward_pre_hook(lambda _, arguments: seen.append(arguments[0]))
-    model(vessels, torch.ones(1, 1, 64, 64), noise(1, 3), noise(1, 1, 64, 64, seed=1))
-    assert seen[0].shape == (1, 16 + 1 + 3 + 1, 16, 16)
-    pixels = F.pixel_unshuffle(vessels * 2 - 1, 4)
-    torch.testing.assert_close(seen[0][:, :16].sort(1).values, pixels.sort(1).values)
+    model.sketch.register_forward_pre_hook(lambda _, arguments: seen.append(arguments[0]))
+    model(vessels * fov, fov, noise(1, 3), noise(1, 1, 64, 64, seed=1))
+    torch.testing.assert_close(F.pixel_shuffle(seen[0], 2), torch.where(fov > 0, vessels, -1.0))
     with pytest.raises(ValueError, match="cell"):
         Pix2Pix(Pix2PixConfig(cell=3))
 

@@ -44,7 +44,7 @@ class Config:
     coarser: float = 0.5  # pooled by 16
     lattice: float = 4.0  # L1 of each of the four phases, pooled by 16: what is drawn as phases tends to differ from one to the next
     edges: float = 1.0  # L1 on vessels, along the rim and on the disc, which are few pixels
-    levels: float = 0.01  # L1 of each level's values, in their standard deviations
+    levels: float = 0.03  # L1 of each level's values, on the way down and up, in their standard deviations
     strength: float = 4.0  # L1 of how strong what is finer than 7 px is, from place to place: L1 of pixels leaves it too faint
     covariance: float = 8.0  # of the grain on the ground, on vessels, along the rim and on the disc, in the teacher's variances
     perceptual: float = 0.05  # L1 of ImageNet features, in their standard deviations, of crops of 256 px, half of them with the disc
@@ -252,10 +252,13 @@ def main(config: Config) -> None:
         with torch.autocast(run.device.type, enabled=torch.is_autocast_enabled(run.device.type) and not exact, cache_enabled=False):
             with torch.no_grad(), watched(painter, model.config.depth) as wanted:
                 disc = painter.disc_finder.locate(vessels)
-                target = painter(vessels, fov, style, noise, disc=disc)
+                looked = painter.see(vessels, fov, disc)
+                target = painter.paint(looked, fov, style, noise)
             with watched(model, model.config.depth) as values:
-                painted = model(vessels, fov, style, noise, disc=disc)
-        levels = [F.l1_loss(a.float(), b.float()) / b.float().std() for a, b in zip(values, wanted, strict=True)]
+                seen = model.see(vessels, fov, disc)
+                painted = model.paint(seen, fov, style, noise)
+        pairs = zip([*seen[1:], *values], [*looked[-model.config.depth :], *wanted], strict=True)
+        levels = [F.l1_loss(a.float(), b.float()) / b.float().std() for a, b in pairs]
         faint = F.l1_loss(strength(painted), strength(target))
         where = places(vessels, fov, disc)
         covariance = covariance_loss(cell_covariance(painted, where), cell_covariance(target, where))
