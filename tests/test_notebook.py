@@ -347,7 +347,9 @@ def test_no_input_takes_a_file_of_the_server_that_nobody_uploaded(page):
             assert component.preprocess(message(str(uploaded)))
             checked.add(component.label)
         else:
-            assert isinstance(component, gr.HTML | gr.State | gr.Number | gr.Slider | gr.Radio | gr.Checkbox | gr.UploadButton), component
+            assert isinstance(component, gr.HTML | gr.State | gr.Number | gr.Slider | gr.Radio | gr.Checkbox | gr.UploadButton | gr.JSON), (
+                component
+            )
     assert checked >= {"Pairs", "Candidates", "Fundus", "Image", "Photograph", "image", "reference", "vessels"}
 
 
@@ -646,3 +648,10 @@ def test_the_page_builds_without_waiting_for_weights(tmp_path):
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0 and "could not be loaded" in done.stdout, done.stderr
     assert "vae.safetensors" in done.stderr and str(tmp_path) not in done.stdout, "the log says what is missing, the page names no folder"
+
+
+def test_a_look_that_a_page_kept_is_brought_back_and_nothing_else():
+    style, seed, *controls = translate.restored([75932, 7, 1.5, 0, -2])
+    assert (style["value"], style["maximum"], seed["value"], seed["maximum"], controls) == (75932, 75932, 7, 999, [1.5, 0, -2])
+    for garbage in (None, [], [1, 2], "12345", [1, 2, "3", 4, 5], {"a": 1}):
+        assert translate.restored(garbage) == [gr.skip()] * 5

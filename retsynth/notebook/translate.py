@@ -70,9 +70,10 @@ def given_map(path: str | None) -> str:
 
 
 def restored(look: list | None) -> list:
-    """For the sliders, what page.js kept of them, which a reload brings back; they end where the seed of an edited eye lies beyond."""
-    if not look:
-        return [gr.skip()] * (2 + len(CONTROLS))
+    """For the sliders what page.js kept of them, so that a reload brings it back. They end where the seed of an edited eye lies beyond."""
+    count = 2 + len(CONTROLS)
+    if not isinstance(look, list) or len(look) != count or not all(isinstance(value, Real) for value in look):
+        return [gr.skip()] * count
     seeds, controls = look[:2], look[2:]
     return [*(gr.update(value=value, maximum=max(999, value)) for value in seeds), *controls]
 

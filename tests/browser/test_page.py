@@ -440,6 +440,7 @@ def test_the_look_of_a_drawing_outlives_a_reload(visit, tiny_pipeline):
     new_fundus(page, None)
     page.get_by_label("number input for Brightness").fill("1.5")
     page.get_by_label("number input for Brightness").press("Enter")
+    page.wait_for_function("() => sessionStorage.getItem('retsynth-look') === '[75932,75932,1.5,0,0]'")
     drawn = read_mask(base64.b64decode(drawing(page).partition(",")[2]))
     page.reload()
     expect(page.get_by_label("number input for Brightness")).to_have_value("1.5")
