@@ -75,7 +75,8 @@ def load(model_class: type[Model], path: str | os.PathLike, device: torch.device
         raise ValueError(f"{path} holds {metadata.get('model')!r}, expected {model_class.__name__!r}")
     try:
         with Uninitialised():
-            model = model_class(model_class.Config(**json.loads(metadata["config"])))
+            config = {name: tuple(value) if isinstance(value, list) else value for name, value in json.loads(metadata["config"]).items()}
+            model = model_class(model_class.Config(**config))
         model.load_state_dict(tensors, strict=True, assign=True)
     except (TypeError, KeyError, IndexError, RuntimeError, ValueError) as error:
         raise ValueError(f"{path} does not fit {model_class.__name__}: {error}") from error

@@ -1,10 +1,10 @@
 """The colour fundus photograph of a vessel map: pix2pix (Isola et al. 2017) with a style code and noise.
 
-A U-Net whose skips are added, not concatenated, and whose input enters by pixel-unshuffle: about a fifth of the work of pix2pix's own
-U-Net-256 at this size, or, with the config that `train.distill` gives it, a tenth. The style code (colour, light, pigmentation) scales and
-shifts every decoder level (FiLM, Perez et al. 2018). What neither vessels nor style decide, choroid and disc above all, is a texture code
-on a coarse grid, N(0, I) by training (BicycleGAN, Zhu et al. 2017); camera grain comes from noise, scaled per channel at every level
-(Karras et al. 2019). One noise image is the source of all. The optic disc has a round rim and one place, which a tree shows and noise
+A U-Net whose skips are added, not concatenated, and whose input enters by pixel-unshuffle: about a fifteenth of the work of pix2pix's own
+U-Net-256 at this size, or, with the config that `train.distill` gives it, a fortieth. The style code (colour, light, pigmentation)
+scales and shifts every decoder level (FiLM, Perez et al. 2018). What neither vessels nor style decide, choroid and disc above all, is a
+texture code on a coarse grid, N(0, I) by training (BicycleGAN, Zhu et al. 2017); camera grain comes from noise, scaled per channel at every
+level (Karras et al. 2019). One noise image is the source of all. The optic disc has a round rim and one place, which a tree shows and noise
 would blur: a small network finds it in the vessels, and the U-Net is told.
 """
 
@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from retsynth.polyphase import beside, of_doubled, of_phases, shuffled, unshuffled
+from retsynth.polyphase import beside, doubled, of_doubled, of_phases, shuffled, unshuffled
 from retsynth.position import position
 
 DISC = 0.14  # radius of the optic disc with its surroundings, in half-widths of the image
@@ -25,17 +25,17 @@ CONTROLS = ("brightness", "pigmentation", "contrast")  # what a person may chang
 class Pix2PixConfig:
     style_channels: int = 8
     texture_channels: int = 16  # at 1/16 of the resolution
-    cell: int = 2  # pixels a side that are one at the first level; 4: what is finer is drawn by a few convolutions
     width: int = 24  # channels at the first level
-    depth: int = 6  # levels; 5 or more, or 4 where a cell is 4: the texture enters above the deepest
+    depth: int = 6  # levels; 5 or more: the texture enters above the deepest
     most: int = 144  # channels at the deepest levels
-    squeeze: int = 1  # so many times fewer within a block
+    slim: int = 0  # channels at the first level where it is a `SlimBlock`; 0: it is as the other levels
+    inner: tuple[int, ...] = ()  # channels within each level's block; (): as many as the level has
     fine: int = 12  # channels at full resolution
     looks: int = 20  # photographs whose styles the law of styles is made of
 
 
-DETAIL = 16  # channels of what is finer than a cell of 4 pixels
-SKETCH = 8  # channels of the first look at the map, at half of full size, where `cell` is 4
+COARSE = 3  # the level where a pixel is 16, and the texture enters
+SKETCH = 8  # channels of the first look at the map where the first level is slim
 
 
 class Down(nn.Module):
@@ -53,9 +53,8 @@ class Down(nn.Module):
 class StyledBlock(nn.Module):
     """Residual block modulated by the style, with noise: (N, C, H, W), (N, S), (N, 1, H, W) -> (N, C, H, W)."""
 
-    def __init__(self, channels: int, style: int, squeeze: int) -> None:
+    def __init__(self, channels: int, inner: int, style: int) -> None:
         super().__init__()
-        inner = channels // squeeze
         self.norm1 = nn.GroupNorm(8, channels)
         self.conv1 = nn.Conv2d(channels, inner, 3, padding=1)
         self.noise = nn.Parameter(torch.full((1, inner, 1, 1), 0.05))
@@ -70,6 +69,27 @@ class StyledBlock(nn.Module):
         weight, bias = self.norm2.weight * (1 + scale), torch.addcmul(shift, self.norm2.bias, 1 + scale)
         each = [F.group_norm(one, 8, w, b) for one, w, b in zip(h.split(1), weight, bias, strict=True)]
         h = each[0] if len(each) == 1 else torch.cat(each)
+        return self.conv2(F.silu(h, inplace=True)).add_(x)
+
+
+class SlimBlock(nn.Module):
+    """A `StyledBlock` without norms, for few channels of many pixels: the style scales and shifts the first convolution's weights."""
+
+    def __init__(self, channels: int, inner: int, style: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(channels, inner, 3, padding=1)
+        self.noise = nn.Parameter(torch.full((1, inner, 1, 1), 0.05))
+        self.film = nn.Linear(style, 2 * inner)
+        self.conv2 = nn.Conv2d(inner, channels, 3, padding=1)
+
+    def forward(self, x: Tensor, style: Tensor, noise: Tensor) -> Tensor:
+        scale, shift = self.film(style).chunk(2, dim=1)
+        h, styled = F.silu(x), []
+        for one, by, to in zip(h.split(1), 1 + scale, shift, strict=True):
+            weight = (self.conv1.weight * by[:, None, None, None]).contiguous(memory_format=torch.channels_last)
+            styled.append(F.conv2d(one, weight, torch.addcmul(to, self.conv1.bias, by), padding=1))
+        h = styled[0] if len(styled) == 1 else torch.cat(styled)
+        h = h.addcmul_(self.noise * (1 + scale)[:, :, None, None], noise)
         return self.conv2(F.silu(h, inplace=True)).add_(x)
 
 
@@ -145,24 +165,23 @@ class DiscFinder(nn.Module):
     def locate(self, vessels: Tensor) -> Tensor:
         """The likeliest place (N, 2), x and y from -1 to 1: the mean over the best cell and those beside it."""
         logits = self(vessels)
-        weights = logits.float().flatten(1).softmax(1).view_as(logits)
-        best = weights.flatten(1).argmax(1)
-        row, column = (best // weights.shape[-1])[:, None, None], (best % weights.shape[-1])[:, None, None]
-        rows = torch.arange(weights.shape[-2], dtype=torch.float32, device=weights.device)[:, None]
-        columns = torch.arange(weights.shape[-1], dtype=torch.float32, device=weights.device)
-        near = weights[:, 0] * (((rows - row).abs() <= 1) & ((columns - column).abs() <= 1))
-        near = near / near.sum((1, 2), keepdim=True)
-        x = (near * ((columns + 0.5) * 2 / len(columns) - 1)).sum((1, 2))
-        y = (near * ((rows + 0.5) * 2 / len(rows) - 1)).sum((1, 2))
-        return torch.stack((x, y), 1)
+        chances = logits.float().flatten(1).softmax(1)
+        best = torch.zeros_like(chances).scatter_(1, chances.argmax(1, keepdim=True), 1)
+        near = chances * F.max_pool2d(best.view_as(logits), 3, 1, 1).flatten(1)
+        x, y = _centres(logits.shape[-1], logits.device), _centres(logits.shape[-2], logits.device)
+        return near @ torch.cartesian_prod(y, x).flip(1) / near.sum(1, keepdim=True)
+
+
+def _centres(count: int, device: torch.device) -> Tensor:
+    """Where the middles of `count` cells lie that fill the way from -1 to 1."""
+    return torch.linspace(1 / count - 1, 1 - 1 / count, count, dtype=torch.float32, device=device)
 
 
 def disc_map(disc: Tensor, height: int, width: int) -> Tensor:
     """A place (N, 2), x and y from -1 to 1 -> how near to it each pixel is, (N, 1, height, width) in [0, 1]: a Gaussian as wide as DISC."""
-    x = (torch.arange(width, dtype=torch.float32, device=disc.device) + 0.5) * 2 / width - 1
-    y = (torch.arange(height, dtype=torch.float32, device=disc.device) + 0.5) * 2 / height - 1
-    across, down = ((axis - place[:, None]).square() for axis, place in ((x, disc[:, 0]), (y, disc[:, 1])))
-    return (-(down[:, None, :, None] + across[:, None, None]) / (2 * DISC**2)).exp()
+    across = (_centres(width, disc.device) - disc[:, :1]).square_().div_(-2 * DISC**2).exp_()
+    down = (_centres(height, disc.device) - disc[:, 1:]).square_().div_(-2 * DISC**2).exp_()
+    return down[:, None, :, None] * across[:, None, None]
 
 
 class Pix2Pix(nn.Module):
@@ -179,37 +198,36 @@ class Pix2Pix(nn.Module):
         super().__init__()
         self.config = config
         channels = [min(config.width * 2**level, config.most) for level in range(config.depth)]
+        channels[0] = config.slim or channels[0]
+        inner = config.inner or channels
         self.style_encoder = StyleEncoder(config.style_channels)
         self.texture_encoder = TextureEncoder(config.texture_channels)
         self.disc_finder = DiscFinder()
-        self.step = config.cell * 2 ** (config.depth - 1)
-        if config.cell not in (2, 4):
-            raise ValueError(f"cell must be 2 or 4, got {config.cell}")
-        if config.cell == 4:
-            self.sketch = nn.Conv2d(4, SKETCH, 3, padding=1)
-            self.stem = Down(SKETCH, channels[0])
-            self.place = nn.Conv2d(3 + 1, channels[0], 3, padding=1)
+        self.step = 2**config.depth
+        if config.slim:
+            self.stem = nn.Conv2d(4, SKETCH, 3, padding=1)
+            self.place = nn.Conv2d(3 + 1, channels[1], 3, padding=1)
         else:
             self.stem = nn.Conv2d(4 + 4 + 3 + 1, channels[0], 3, padding=1)
-        self.downs = nn.ModuleList(Down(a, b) for a, b in zip(channels[:-1], channels[1:], strict=True))
+        seen = [self.stem.out_channels, *channels[1:]]
+        self.downs = nn.ModuleList(Down(a, b) for a, b in zip(seen[:-1], seen[1:], strict=True))
         self.skips = nn.ModuleList(nn.Conv2d(c, c, 1) for c in channels[:-1])
-        self.blocks = nn.ModuleList(StyledBlock(c, config.style_channels, config.squeeze) for c in channels)
+        self.blocks = nn.ModuleList(StyledBlock(c, i, config.style_channels) for c, i in zip(channels, inner, strict=True))
+        if config.slim:  # the map itself is its skip
+            self.skips[0] = nn.Conv2d(4, channels[0], 3, padding=1)
+            self.blocks[0] = SlimBlock(channels[0], inner[0], config.style_channels)
         self.ups = nn.ModuleList(nn.Conv2d(b, a, 1) for a, b in zip(channels[:-1], channels[1:], strict=True))
         if config.texture_channels != 16:
             raise ValueError(f"texture_channels must be 16, as many as noise has pixels in 4 x 4, got {config.texture_channels}")
-        self.coarse = (16 // config.cell).bit_length() - 1  # the level where a pixel is 16, and the texture enters
-        self.texture = nn.Conv2d(config.texture_channels, channels[self.coarse], 3, padding=1)
-        if config.cell == 4:
-            self.to_detail = nn.Conv2d(channels[0], DETAIL, 1)
-            self.detail = nn.Conv2d(DETAIL + 4 + 1, DETAIL, 3, padding=1)
-            self.fine = nn.Conv2d(DETAIL + 4, 4 * config.fine, 3, padding=1)
-            self.to_rgb = nn.Conv2d(4 * config.fine, 4 * 3 + 3, 3, padding=1)
-            self.grain = nn.Conv2d(4 * 3 + 4, 4 * 3 + 4, 3, padding=1, bias=False)
+        self.texture = nn.Conv2d(config.texture_channels, channels[COARSE], 3, padding=1)
+        self.to_fine = nn.Conv2d(channels[0], config.fine, 1)
+        if config.slim:  # each of the four phases has its own weights, and the last layer sees its own cell of 2 x 2 pixels alone
+            self.fine = nn.Conv2d(config.fine + 4 + 4 * 3, 4 * config.fine, 3, padding=1)
+            self.to_rgb = nn.Conv2d(4 * config.fine, 4 * 3, 1)
         else:
-            self.to_fine = nn.Conv2d(channels[0], config.fine, 1)
             self.fine = nn.Conv2d(config.fine + 1 + 3, config.fine, 3, padding=1)
             self.to_rgb = nn.Conv2d(config.fine, 3, 3, padding=1)
-            self.grain = nn.Linear(config.style_channels, 3)
+        self.grain = nn.Linear(config.style_channels, 3)
         self.register_buffer("style_codes", torch.zeros(config.looks, config.style_channels))
         self.register_buffer("style_factor", torch.eye(config.style_channels))
         self.register_buffer("style_controls", torch.zeros(len(CONTROLS), config.style_channels + 1))
@@ -222,18 +240,18 @@ class Pix2Pix(nn.Module):
         return self.paint(self.see(vessels, fov, disc), fov, style, noise, texture)
 
     def see(self, vessels: Tensor, fov: Tensor, disc: Tensor | None = None) -> list[Tensor]:
-        """The first half of `forward`, which needs neither style nor noise: the map's four phases (N, 4, H/2, W/2), then each level."""
+        """The first half of `forward`, which needs neither style nor noise: the map's four phases (N, 4, H/2, W/2), then each level. The
+        first, where it is slim, is these phases."""
         disc = self.disc_finder.locate(vessels) if disc is None else disc
-        if self.config.cell == 4:
+        if self.config.slim:
             drawn = unshuffled(vessels + fov - 1)  # -1 outside the field of view: so the rim is drawn as well
-            x = self.stem(self.sketch(drawn))
-            x = x.add_(self.place(beside(position(x), disc_map(disc, *x.shape[2:]))))
+            x = self.downs[0](self.stem(drawn))
+            levels = [drawn, x.add_(self.place(beside(position(x), disc_map(disc, *x.shape[2:]))))]
         else:
             drawn = unshuffled(vessels)
             x = beside(drawn, unshuffled(fov)) * 2 - 1
-            x = self.stem(beside(x, position(x), disc_map(disc, *x.shape[2:])))
-        levels = [x]
-        for down in self.downs:
+            levels = [self.stem(beside(x, position(x), disc_map(disc, *x.shape[2:])))]
+        for down in self.downs[len(levels) - 1 :]:
             levels.append(down(levels[-1]))
         return [drawn, *levels]
 
@@ -250,33 +268,32 @@ class Pix2Pix(nn.Module):
         h = self.blocks[-1](levels[-1], style, noises[-1])
         for level in reversed(range(len(levels) - 1)):
             # 1x1 before the upsampling: the same result at a quarter of the work
-            h = F.interpolate(self.ups[level](h), scale_factor=2, mode="bilinear", align_corners=False)
+            h = doubled(self.ups[level](h))
             h = h.add_(self.skips[level](levels[level]))
-            if level == self.coarse:
+            if level == COARSE:
                 h = h.add_(self.texture(texture))
             h = self.blocks[level](h, style, noises[level - len(levels)])
         # each colour's grain is the same noise seen elsewhere, a third of the image away: as good as three, in a third of the time
         third = quarters.shape[2] // 3, quarters.shape[3] // 3
         grain = [quarters.roll((colour * third[0], colour * third[1]), (2, 3)) for colour in range(3)]
-        if self.config.cell == 4:
-            h = F.interpolate(self.to_detail(h), scale_factor=2, mode="bilinear", align_corners=False)
-            h = F.silu(self.detail(beside(h, drawn, noises[0])), inplace=True)
-            h = F.silu(self.fine(beside(h, drawn)), inplace=True)
-            h, gain = _wide(h, self.to_rgb.weight, self.to_rgb.bias).split((4 * 3, 3), 1)
-            # What is finest, grain and the vessels' edges: a part of each colour's own, and one that is as strong in each colour as the
-            # place makes it, since a colour near its limits shows little of either.
-            own, shared = self.grain(beside(*grain, drawn)).split((4 * 3, 4), 1)
-            h = (h + own).unflatten(1, (3, 4)).addcmul_(gain[:, :, None], shared[:, None])
-            return _image(h.flatten(1, 2), fov)
         # Doubled bilinearly: a pixel shuffle would print its two-pixel lattice on plain ground. All at half the size, as phases.
         h = beside(self.to_fine(F.silu(h, inplace=True)), drawn, *grain)
-        doubled, same, own = self.fine.weight.split((self.config.fine, 1, 3), dim=1)
-        bias, painted = self.fine.bias.repeat_interleave(4), []
+        weights, bias = self._fine_weights()
+        painted = []
         for one, strength in zip(h.split(1), 1 + self.grain(style), strict=True):  # a style's grain is as strong as its weights
-            phased = of_phases(torch.cat((same, own * strength[:, None, None]), 1))
-            painted.append(F.conv2d(one, torch.cat((of_doubled(doubled), phased), 1), bias, padding=1))
+            own = weights[:, -12:].unflatten(1, (3, 4)) * strength[:, None, None, None]
+            painted.append(F.conv2d(one, torch.cat((weights[:, :-12], own.flatten(1, 2)), 1), bias, padding=1))
         h = F.silu(painted[0] if len(painted) == 1 else torch.cat(painted), inplace=True)
+        if self.config.slim:
+            return _image(self.to_rgb(h), fov)
         return _image(_wide(h, of_phases(self.to_rgb.weight), self.to_rgb.bias.repeat_interleave(4)), fov)
+
+    def _fine_weights(self) -> tuple[Tensor, Tensor]:
+        """Weights and bias of the layer at full size, for phases: of what is enlarged, of the map, and of the grain, 4 for each colour."""
+        if self.config.slim:
+            return self.fine.weight, self.fine.bias
+        small, same = self.fine.weight.split((self.config.fine, 1 + 3), dim=1)
+        return torch.cat((of_doubled(small), of_phases(same)), 1), self.fine.bias.repeat_interleave(4)
 
     def encode_style(self, fundus: Tensor, fov: Tensor) -> Tensor:
         """The style (N, S) of photographs (N, 3, H, W) in [0, 1] with fields of view (N, 1, H, W)."""
@@ -317,7 +334,7 @@ def set_contrast(fundus: Tensor, fov: Tensor, amount: Tensor) -> Tensor:
     brightness = fundus[:, :2].mean(1, keepdim=True)  # as in `appearance`
     mean = ((brightness * fov).sum((2, 3)) / fov.sum((2, 3)).clamp(min=1))[:, :, None, None]
     further = (brightness - mean) / brightness.clamp(min=0.1)  # 0.1: in the last pixels of the rim hue is chance
-    return (fundus * (1 + amount.expm1()[:, None, None, None] * further)).clamp(0, 1) * fov
+    return torch.addcmul(fundus, fundus, further.mul_(amount.expm1()[:, None, None, None])).clamp_(0, 1).mul_(fov)
 
 
 def appearance(fundus: Tensor, fov: Tensor) -> Tensor:

@@ -39,6 +39,26 @@ def beside(*maps: Tensor) -> Tensor:
     return torch.cat([x.permute(0, 2, 3, 1) for x in maps], 3).permute(0, 3, 1, 2)
 
 
+def doubled(x: Tensor) -> Tensor:
+    """Bilinear interpolation to twice the size, (N, C, H, W) -> (N, C, 2H, 2W); of large maps, channels_last, on a CPU in half the time."""
+    if x.requires_grad or x.device.type != "cpu" or x.numel() < 2**17:
+        return F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
+    tall = _between(x.permute(0, 2, 3, 1), 1)
+    return _between(tall, 2).permute(0, 3, 1, 2)
+
+
+def _between(x: Tensor, dim: int) -> Tensor:
+    """Twice as many rows (`dim` 1) or columns (2) of x (N, H, W, C): each new one lies a quarter of the way to its neighbour."""
+    pairs = x.new_empty(*x.shape[: dim + 1], 2, *x.shape[dim + 1 :])
+    first, second = pairs.unbind(dim + 1)
+    ahead, behind = x.narrow(dim, 1, x.shape[dim] - 1), x.narrow(dim, 0, x.shape[dim] - 1)
+    torch.lerp(ahead, behind, 0.25, out=first.narrow(dim, 1, x.shape[dim] - 1))
+    torch.lerp(behind, ahead, 0.25, out=second.narrow(dim, 0, x.shape[dim] - 1))
+    first.select(dim, 0).copy_(x.select(dim, 0))
+    second.select(dim, -1).copy_(x.select(dim, -1))
+    return pairs.flatten(dim, dim + 1)
+
+
 def of_phases(weight: Tensor) -> Tensor:
     """Weights (B, A, 3, 3) of a map -> (4B, 4A, 3, 3), for its `pixel_unshuffle`; the result is to be shuffled back."""
     b, a = weight.shape[:2]

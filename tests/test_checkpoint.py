@@ -23,6 +23,7 @@ TINY = [
     FlowPrior(PriorConfig(z_channels=2, width=8, wider=16)),
     Denoiser(DenoiserConfig(width=4)),
     Pix2Pix(Pix2PixConfig(style_channels=3, width=8, depth=5, fine=4)),
+    Pix2Pix(Pix2PixConfig(style_channels=3, width=16, depth=5, slim=8, inner=(8, 8, 16, 16, 16), fine=4)),
     EDSR(EDSRConfig(width=8, blocks=1)),
 ]
 

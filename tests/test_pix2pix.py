@@ -4,12 +4,12 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from retsynth.pix2pix import CONTROLS, DISC, DiscFinder, Pix2Pix, Pix2PixConfig, appearance, disc_map, set_contrast
+from retsynth.pix2pix import CONTROLS, DISC, DiscFinder, Pix2Pix, Pix2PixConfig, SlimBlock, appearance, disc_map, set_contrast
 from tests.networks import dead_parameters, noise, seeded, uniform
 from train.data import field_of_view
 
 TINY = Pix2PixConfig(style_channels=3, width=8, depth=5, fine=4)
-SLIM = Pix2PixConfig(style_channels=3, cell=4, width=24, depth=4, squeeze=3, fine=4)  # as `train.distill` makes it
+SLIM = Pix2PixConfig(style_channels=3, width=16, depth=5, slim=8, inner=(8, 8, 16, 16, 16), fine=4)  # as `train.distill` makes it
 
 
 @pytest.fixture(params=[TINY, SLIM], ids=["wide", "slim"])
@@ -162,19 +162,22 @@ def test_every_parameter_receives_a_gradient(inputs, config):
     assert dead_parameters(model, loss) == []
 
 
-def test_a_cell_of_four_pixels_sees_each_of_them_and_where_the_field_of_view_ends():
+def test_a_slim_first_level_sees_where_the_field_of_view_ends():
     model, vessels, fov = seeded(Pix2Pix(SLIM)), uniform(1, 1, 64, 64), (uniform(1, 1, 64, 64, seed=1) > 0.3).float()
     seen = []
-    model.sketch.register_forward_pre_hook(lambda _, arguments: seen.append(arguments[0]))
+    for layer in (model.stem, model.skips[0]):
+        layer.register_forward_pre_hook(lambda _, arguments: seen.append(arguments[0]))
     model(vessels * fov, fov, noise(1, 3), noise(1, 1, 64, 64, seed=1))
-    torch.testing.assert_close(F.pixel_shuffle(seen[0], 2), torch.where(fov > 0, vessels, -1.0))
-    with pytest.raises(ValueError, match="cell"):
-        Pix2Pix(Pix2PixConfig(cell=3))
+    for map in seen:
+        torch.testing.assert_close(F.pixel_shuffle(map, 2), torch.where(fov > 0, vessels, -1.0))
 
 
-@pytest.mark.parametrize("config", [Pix2PixConfig(), Pix2PixConfig(cell=4, width=48, depth=5, squeeze=3, fine=8)], ids=["wide", "slim"])
-def test_a_side_divides_by_the_step(config):
-    assert Pix2Pix(config).step == 64
+def test_a_slim_block_is_styled_as_by_a_norm_that_does_nothing():
+    block, x, style = seeded(SlimBlock(8, 8, 3)), noise(2, 8, 6, 6), noise(2, 3, seed=1)
+    grain = noise(2, 1, 6, 6, seed=2)
+    scale, shift = block.film(style)[:, :, None, None].chunk(2, dim=1)
+    styled = (block.conv1(F.silu(x)) + block.noise * grain) * (1 + scale) + shift
+    torch.testing.assert_close(block(x, style, grain), x + block.conv2(F.silu(styled)), atol=1e-5, rtol=1e-5)
 
 
 def test_pinned_output(inputs):

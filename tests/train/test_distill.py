@@ -20,7 +20,7 @@ def inputs():
 
 
 def test_a_squeezed_block_is_the_block_where_the_channels_left_out_count_for_nothing():
-    block, slim = seeded(StyledBlock(24, 3, 1), 0), StyledBlock(24, 3, 3)
+    block, slim = seeded(StyledBlock(24, 24, 3), 0), StyledBlock(24, 8, 3)
     kept = torch.tensor([3 * group + group % 3 for group in range(8)])  # one of the three in each group of the norm
     with torch.no_grad():
         for weight in (block.conv1.weight, block.conv1.bias, block.noise[0]):  # the three alike, so that the norm is the same without two
@@ -33,12 +33,12 @@ def test_a_squeezed_block_is_the_block_where_the_channels_left_out_count_for_not
 
 def test_the_smaller_network_begins_with_what_fits_of_the_teacher(teacher):
     model = distill.slimmed(teacher)
-    assert (model.config.cell, model.config.depth, model.config.looks, model.step) == (4, 4, 3, teacher.step)
+    assert (model.config.slim, model.config.depth, model.config.looks, model.step) == (16, 5, 3, teacher.step)
     fundus, (vessels, fov, _, _) = uniform(1, 3, 64, 64), inputs()
     assert torch.equal(model.encode_style(fundus, fov), teacher.encode_style(fundus, fov))
     assert torch.equal(model.draw_style(noise(4, 4)), teacher.draw_style(noise(4, 4)))
     assert torch.equal(model.disc_finder.locate(vessels), teacher.disc_finder.locate(vessels))
-    assert torch.equal(model.downs[0].conv.weight, teacher.downs[1].conv.weight)
+    assert torch.equal(model.downs[1].conv.weight, teacher.downs[1].conv.weight)
     assert sum(p.numel() for p in model.parameters()) < sum(p.numel() for p in teacher.parameters())
 
 
